@@ -1,0 +1,40 @@
+# One task a line: `make help`.
+CARGO ?= cargo
+.DEFAULT_GOAL := help
+
+.PHONY: help setup demo run test lint golden bench soak
+
+help: ## List the tasks
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install what the build needs beyond the toolchains, and say what that is
+	@tools/setup
+
+demo: setup ## Show failover, return and a live edit on this machine, in about a minute
+	$(CARGO) build -p headgate
+	$(CARGO) run --quiet -p headgate-tests --bin demo
+
+run: setup ## Serve examples/ on 127.0.0.1:8080, until Ctrl-C
+	$(CARGO) run -p headgate -- standalone -f examples
+
+test: setup lint ## All checks and tests
+	$(CARGO) build -p headgate
+	$(CARGO) test --workspace
+
+lint: setup ## Format, clippy and, where cargo-deny is installed, the dependency policy
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	@if command -v cargo-deny >/dev/null; then cargo-deny check bans licenses sources; fi
+
+golden: setup ## Write generated files anew: CRD YAML, golden cases
+	UPDATE_GOLDEN=1 $(CARGO) test -p headgate-crds -p headgate-translate
+	git status --short
+
+bench: setup ## CPU a request beside nginx, HAProxy, Envoy and bare Pingora; edit-to-enforced; memory
+	bench/setup
+	$(CARGO) build --release -p headgate -p headgate-bench
+	bench/run
+
+soak: setup ## The long form of the tests that run seeded slices in `make test`
+	$(CARGO) build -p headgate
+	HEADGATE_SOAK=1 $(CARGO) test -p headgate-tests -p headgate-engine -p headgate-translate -- --nocapture

@@ -1,0 +1,33 @@
+//! The binary `headgate`.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use headgate::command::{self, Line};
+use tracing_subscriber::EnvFilter;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    // First of all, because two providers in one process make TLS panic. It fails only where one is there already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,pingora=off"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+
+    let line = Line::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("headgate-control")
+        .enable_all()
+        .build();
+    let outcome = match runtime {
+        Ok(runtime) => {
+            let outcome = runtime.block_on(command::run(line));
+            runtime.shutdown_background();
+            outcome
+        }
+        Err(error) => Err(anyhow::Error::new(error).context("cannot start threads")),
+    };
+    outcome.unwrap_or_else(|error| command::fail(&error))
+}

@@ -1,0 +1,268 @@
+//! The files and folders of the command line, as they are now or were when last whole.
+//!
+//! A folder gives its files `*.yaml`, `*.yml` and `*.json`, not those of folders below it, as `kubectl apply -f`
+//! does; hidden files and editors' backups are left alone. Files are compared by their content. A file that is not
+//! YAML at the moment, or cannot be opened, keeps the state in which it could last be read. Where a document has
+//! lost its identity (a file cut off in the middle of `metadata`, for instance), what the file had before stays
+//! beside what it has now, so that a half-written file never withdraws anything.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use super::document::{self, Document, Entry, Reading};
+use super::tree::{Place, SyntaxError};
+
+/// The largest file that is read.
+const FILE_BYTES: u64 = 256 << 20;
+
+/// Which files may have changed.
+#[derive(Clone, Debug)]
+pub enum Suspects {
+    /// Those of these names, whatever their metadata says, and those whose metadata changed.
+    Named(BTreeSet<OsString>),
+    /// Those whose metadata changed, and those that were read since the last time of this question: a second edit
+    /// within the grain of the file system's clock leaves the metadata as it was.
+    Changed,
+}
+
+/// A file or folder that could not be read, or not as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Which.
+    pub path: PathBuf,
+    /// Where, unless it is about the file as a whole.
+    pub place: Option<Place>,
+    /// What is wrong.
+    pub message: String,
+}
+
+/// All files.
+#[derive(Debug)]
+pub struct Library {
+    paths: Vec<PathBuf>,
+    files: BTreeMap<PathBuf, File>,
+    unreadable: Vec<Fault>,
+}
+
+#[derive(Debug, Default)]
+struct File {
+    stamp: Option<Stamp>,
+    read_again: bool,
+    /// It could be read as a whole once.
+    known: bool,
+    documents: Vec<Document>,
+    /// The documents of before, while one of the present ones has no identity.
+    retained: Vec<Document>,
+    faults: Vec<Fault>,
+}
+
+/// What changes when a file does, nearly always.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            bytes: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+impl Library {
+    /// A library of these files and folders; nothing is read yet.
+    pub fn new(paths: Vec<PathBuf>) -> Self {
+        Self { paths, files: BTreeMap::new(), unreadable: Vec::new() }
+    }
+
+    /// The files and folders of the command line.
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
+    /// The files that are read.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.files.keys().map(PathBuf::as_path)
+    }
+
+    /// Brings the library up to date. True where anything changed, faults included.
+    pub fn refresh(&mut self, suspects: &Suspects) -> bool {
+        let Listing { files: listing, blind, faults } = self.list();
+        let mut changed = self.unreadable != faults;
+        self.unreadable = faults;
+        self.files.retain(|path, _| {
+            let stays = listing.contains_key(path) || blind.iter().any(|blind| path.starts_with(blind));
+            changed |= !stays;
+            stays
+        });
+        for (path, stamp) in listing {
+            let new = !self.files.contains_key(&path);
+            let file = self.files.entry(path.clone()).or_default();
+            let suspected = match suspects {
+                Suspects::Named(names) => path.file_name().is_some_and(|name| names.contains(name)),
+                Suspects::Changed => std::mem::take(&mut file.read_again),
+            };
+            if suspected || file.stamp != stamp || stamp.is_none() {
+                file.read_again = file.stamp != stamp || matches!(suspects, Suspects::Named(_));
+                file.stamp = stamp;
+                changed |= file.read(&path) || new;
+            }
+        }
+        changed
+    }
+
+    /// Every object in the order of the files, what is retained after what is present. An identity may come twice.
+    pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
+        self.documents().flat_map(|(file, document)| {
+            document.contents.manifests.iter().map(move |manifest| Entry { file, document, manifest })
+        })
+    }
+
+    /// Every document as it stands in its file, with the file.
+    pub fn documents(&self) -> impl Iterator<Item = (&Path, &Document)> {
+        self.files.iter().flat_map(|(path, file)| file.documents.iter().map(move |document| (path.as_path(), document)))
+    }
+
+    /// The objects that stay only because their file lost their identity.
+    pub fn retained(&self) -> impl Iterator<Item = Entry<'_>> {
+        self.files.iter().flat_map(|(path, file)| {
+            file.retained.iter().flat_map(move |document| {
+                document.contents.manifests.iter().map(move |manifest| Entry { file: path, document, manifest })
+            })
+        })
+    }
+
+    /// What could not be read.
+    pub fn faults(&self) -> impl Iterator<Item = &Fault> {
+        self.unreadable.iter().chain(self.files.values().flat_map(|file| &file.faults))
+    }
+
+    /// True where every file could be read as a whole at least once, so that nothing unknown is in any.
+    pub fn is_known(&self) -> bool {
+        self.unreadable.is_empty() && self.files.values().all(|file| file.known)
+    }
+
+    fn list(&self) -> Listing {
+        let mut listing = Listing::default();
+        for path in &self.paths {
+            match fs::metadata(path) {
+                Ok(metadata) if metadata.is_dir() => match list_folder(path) {
+                    Ok(files) => listing.files.extend(files),
+                    Err(error) => listing.cannot_look(path, &error),
+                },
+                Ok(metadata) => {
+                    listing.files.insert(path.clone(), Some(Stamp::of(&metadata)));
+                }
+                // What it held is withdrawn, as for a file removed from a folder.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => listing.faults.push(Fault {
+                    path: path.clone(),
+                    place: None,
+                    message: "does not exist; nothing of it is in force".to_owned(),
+                }),
+                Err(error) => listing.cannot_look(path, &error),
+            }
+        }
+        listing
+    }
+}
+
+/// What is there now.
+#[derive(Debug, Default)]
+struct Listing {
+    files: BTreeMap<PathBuf, Option<Stamp>>,
+    /// Paths that exist and cannot be looked into, so that nothing is known about their files.
+    blind: Vec<PathBuf>,
+    faults: Vec<Fault>,
+}
+
+impl Listing {
+    fn cannot_look(&mut self, path: &Path, error: &io::Error) {
+        self.blind.push(path.to_owned());
+        self.faults.push(Fault { path: path.to_owned(), place: None, message: format!("cannot be read: {error}") });
+    }
+}
+
+impl File {
+    /// Reads the file anew. True where its documents or faults changed.
+    fn read(&mut self, path: &Path) -> bool {
+        let before = self.faults.clone();
+        let text = match read_text(path) {
+            Ok(text) => text,
+            Err(message) => {
+                self.faults = vec![Fault { path: path.to_owned(), place: None, message }];
+                return self.faults != before;
+            }
+        };
+        let Reading { documents, faults } = document::read(&text, &self.documents);
+        let fault = |SyntaxError { place, message }| Fault { path: path.to_owned(), place: Some(place), message };
+        self.faults = faults.into_iter().map(fault).collect();
+        self.known |= self.faults.is_empty();
+        if !self.faults.is_empty() && !self.documents.is_empty() {
+            return self.faults != before;
+        }
+        let same = documents.len() == self.documents.len()
+            && documents.iter().zip(&self.documents).all(|(one, other)| {
+                one.first_line == other.first_line && std::sync::Arc::ptr_eq(&one.contents, &other.contents)
+            });
+        if same {
+            return self.faults != before;
+        }
+        let previous = std::mem::replace(&mut self.documents, documents);
+        let lost_identity = self.documents.iter().any(|document| !document.contents.mistakes.is_empty());
+        if lost_identity {
+            // The newest state of an object comes first, and the first of an identity counts.
+            self.retained.splice(0..0, previous);
+        } else {
+            self.retained.clear();
+        }
+        true
+    }
+}
+
+fn list_folder(folder: &Path) -> io::Result<Vec<(PathBuf, Option<Stamp>)>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let manifest = [".yaml", ".yml", ".json"].iter().any(|extension| name.ends_with(extension));
+        if !manifest || name.starts_with(['.', '#']) {
+            continue;
+        }
+        let path = entry.path();
+        match fs::metadata(&path) {
+            Ok(metadata) if metadata.is_file() => files.push((path, Some(Stamp::of(&metadata)))),
+            Ok(_) => {}
+            // Removed since the folder was read, or a link to nothing.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(_) => files.push((path, None)),
+        }
+    }
+    Ok(files)
+}
+
+fn read_text(path: &Path) -> Result<String, String> {
+    let metadata = fs::metadata(path).map_err(|error| format!("cannot be read: {error}"))?;
+    if metadata.len() > FILE_BYTES {
+        return Err(format!("is larger than {} MiB; split it into several files", FILE_BYTES >> 20));
+    }
+    let bytes = fs::read(path).map_err(|error| format!("cannot be read: {error}"))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let position = error.utf8_error().valid_up_to();
+        let line = error.as_bytes()[..position].split(|byte| *byte == b'\n').count();
+        format!("is not UTF-8 text (line {line}); save it as UTF-8")
+    })
+}

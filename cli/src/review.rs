@@ -1,0 +1,72 @@
+//! Everything there is to tell about manifests, in one list with places: what a look at each alone shows, and what
+//! the translation of all of them says.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use headgate_operator::world::ObjectKind;
+use headgate_translate::{Concern, ObjectRef, Problem, Reason, Verdict};
+
+use crate::manifest::catalogue::Catalogue;
+use crate::manifest::complaint::{Complaint, Severity};
+use crate::manifest::document::{Entry, Locator};
+
+/// Everything to tell about the files and objects: mistakes, and warnings of what is not enforced.
+pub fn complaints(catalogue: &Catalogue<'_>, verdicts: &BTreeMap<ObjectRef, Verdict>) -> BTreeSet<Complaint> {
+    let mut complaints: BTreeSet<Complaint> = catalogue.complaints.iter().cloned().collect();
+    let mut locator = Locator::default();
+    for (object, verdict) in verdicts {
+        let Some(entry) = catalogue.entries.get(&(ObjectKind::from(object.kind), &object.key)) else { continue };
+        // What is wrong with the manifest itself is in the catalogue, field by field.
+        if entry.manifest.object.is_none() {
+            continue;
+        }
+        complaints.extend(of_verdict(entry, verdict, &mut locator));
+    }
+    complaints
+}
+
+fn of_verdict(entry: &Entry<'_>, verdict: &Verdict, locator: &mut Locator) -> Vec<Complaint> {
+    let complaint = |line, field: &str, message: String, severity| Complaint {
+        file: entry.file.to_owned(),
+        line: Some(line),
+        column: None,
+        label: entry.label(),
+        field: field.to_owned(),
+        message,
+        severity,
+    };
+    let Verdict { generation: _, standing: _, problems, unenforced, listeners, parents, hosts: _ } = verdict;
+    let problems = problems
+        .iter()
+        // A Gateway's summary of what is wrong with its listeners, each of which tells it with its own field.
+        .filter(|problem| problem.reason != Reason::ListenersNotValid)
+        .chain(parents.iter().flat_map(|parent| &parent.problems))
+        .chain(listeners.iter().flat_map(|listener| &listener.problems));
+    // One problem may stand at an object and at a part of it; the worse of the two is told.
+    let mut told: BTreeMap<(&str, &str), Severity> = BTreeMap::new();
+    for problem in problems {
+        let severity = severity(problem);
+        let worst = told.entry((&problem.field, &problem.message)).or_insert(severity);
+        *worst = severity.min(*worst);
+    }
+    let mut complaints = Vec::new();
+    for ((field, message), severity) in told {
+        complaints.push(complaint(locator.line(entry, field), field, message.to_owned(), severity));
+    }
+    for field in unenforced {
+        let message = "accepted, not yet enforced by this release".to_owned();
+        complaints.push(complaint(locator.line(entry, field), field, message, Severity::Warning));
+    }
+    complaints
+}
+
+/// What an object lacks that may be in the cluster, or come in another file, is no mistake of its own manifest.
+fn severity(problem: &Problem) -> Severity {
+    match (problem.concern, problem.reason) {
+        (_, Reason::BackendNotFound | Reason::RefNotFound | Reason::NoMatchingParent)
+        | (Concern::Remark | Concern::Degradation, _) => Severity::Warning,
+        (Concern::Acceptance | Concern::PartialInvalidity | Concern::References | Concern::Conflict, _) => {
+            Severity::Mistake
+        }
+    }
+}

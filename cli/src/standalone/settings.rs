@@ -1,0 +1,124 @@
+//! The command line of standalone.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use headgate_proxy::{AccessLog, Config, Frontends};
+use ipnet::IpNet;
+
+/// Runs translation and proxy in one process, with objects from files.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Settings {
+    /// File or folder of manifests (*.yaml, *.yml, *.json; not the folders below it). Edits take effect at once
+    #[arg(short = 'f', long = "filename", required = true, value_name = "PATH")]
+    pub files: Vec<PathBuf>,
+
+    /// Where HTTP listeners answer
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+
+    /// Where HTTPS listeners answer; they are not served without it
+    #[arg(long, value_name = "ADDR")]
+    pub tls_listen: Option<SocketAddr>,
+
+    /// Where health, metrics, configuration and status are shown
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9901")]
+    pub admin: SocketAddr,
+
+    /// File with the token that status and explain need; required where --admin is not a loopback address
+    #[arg(long, value_name = "FILE")]
+    pub admin_token_file: Option<PathBuf>,
+
+    /// Where shared state is kept: memory
+    #[arg(long, value_name = "STORE", default_value = "memory", value_parser = state)]
+    pub state: State,
+
+    /// Where the last plan is kept for a restart
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+
+    /// Peers whose X-Forwarded-For is believed
+    #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
+    pub trusted_proxies: Vec<IpNet>,
+
+    /// Log each request as a line of JSON: off, stdout or a file
+    #[arg(long, value_name = "off|stdout|FILE", default_value = "off", value_parser = access_log)]
+    pub access_log: AccessLog,
+
+    /// Name server in place of the system's
+    #[arg(long, value_name = "ADDR,…", value_delimiter = ',')]
+    pub dns_server: Vec<SocketAddr>,
+}
+
+/// Where shared state is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// In this process.
+    Memory,
+}
+
+fn state(text: &str) -> Result<State, String> {
+    match text {
+        "memory" => Ok(State::Memory),
+        shared if shared.starts_with("redis") => {
+            Err("this release keeps state in memory; leave --state out or write `memory`".to_owned())
+        }
+        _ => Err("write `memory`".to_owned()),
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "clap calls it as a parser that may fail")]
+fn access_log(text: &str) -> Result<AccessLog, String> {
+    Ok(match text {
+        "off" => AccessLog::Off,
+        "stdout" => AccessLog::Stdout,
+        file => AccessLog::File(file.into()),
+    })
+}
+
+impl Settings {
+    /// The settings of the proxy.
+    pub fn proxy(&self, name: &str) -> Config {
+        let Self {
+            files: _,
+            listen,
+            tls_listen,
+            admin,
+            admin_token_file: _,
+            state: State::Memory,
+            data_dir,
+            trusted_proxies,
+            access_log,
+            dns_server,
+        } = self.clone();
+        Config {
+            data_dir,
+            trusted_proxies,
+            access_log,
+            dns_servers: dns_server,
+            ..Config::new(name, Frontends::Merged { http: listen, https: tls_listen }, admin)
+        }
+    }
+
+    /// The token that the pages of status need, or nothing where the admin address needs none.
+    pub fn token(&self) -> anyhow::Result<Option<Arc<str>>> {
+        let Some(path) = &self.admin_token_file else {
+            if !self.admin.ip().is_loopback() {
+                bail!(
+                    "--admin {} is not a loopback address, and what is there may change traffic; give \
+                     --admin-token-file, or use 127.0.0.1",
+                    self.admin
+                );
+            }
+            return Ok(None);
+        };
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read --admin-token-file {}", path.display()))?;
+        match text.trim() {
+            "" => bail!("--admin-token-file {} is empty; put a token into it", path.display()),
+            token => Ok(Some(token.into())),
+        }
+    }
+}

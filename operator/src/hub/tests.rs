@@ -1,0 +1,213 @@
+//! Laws of the hub, and its manners towards a single proxy.
+
+use headgate_snapshot::{Batch, Refusal};
+use proptest::prelude::*;
+
+use super::*;
+
+fn key(name: u8) -> Key {
+    Key::new("OriginPool", "default", format!("pool-{name}"))
+}
+
+fn resource(name: u8, generation: i64) -> Resource {
+    Resource { key: Some(key(name)), generation, requires: Vec::new(), body: None }
+}
+
+fn resources(world: &[(u8, i64)]) -> Vec<Resource> {
+    world.iter().map(|(name, generation)| resource(*name, *generation)).collect()
+}
+
+/// A proxy that applies whatever it is sent, and what it then has.
+struct Follower {
+    subscription: Subscription,
+    set: ResourceSet,
+    version: String,
+}
+
+impl Follower {
+    fn new(hub: &Arc<Hub>, has: Option<ResourceSet>) -> Self {
+        let set = has.clone().unwrap_or_default();
+        Self { subscription: hub.subscribe("proxy", has), set, version: String::new() }
+    }
+
+    fn poll(&mut self) -> Option<Batch> {
+        let batch = self.subscription.take()?;
+        self.set = self.set.after(&batch);
+        self.version.clone_from(&batch.version);
+        Some(batch)
+    }
+
+    fn report(&self, refusals: Vec<Refusal>) -> Report {
+        Report { proxy: "proxy".to_owned(), version: self.version.clone(), refusals, ..Report::default() }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Publish(Vec<(u8, i64)>, BTreeSet<u8>),
+    Poll,
+    Report,
+    Reconnect,
+    ReconnectWithNothing,
+}
+
+fn any_world() -> impl Strategy<Value = Vec<(u8, i64)>> {
+    prop::collection::btree_map(0u8..8, 0i64..3, 0..8).prop_map(|world| world.into_iter().collect())
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (any_world(), prop::collection::btree_set(0u8..8, 0..3)).prop_map(|(world, holds)| Step::Publish(world, holds)),
+        3 => Just(Step::Poll),
+        2 => Just(Step::Report),
+        1 => Just(Step::Reconnect),
+        1 => Just(Step::ReconnectWithNothing),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn whoever_polls_at_random_moments_ends_at_the_latest_set(steps in prop::collection::vec(any_step(), 0..24), last in any_world()) {
+        let hub = Arc::new(Hub::default());
+        let mut follower = Follower::new(&hub, None);
+        for step in steps {
+            match step {
+                Step::Publish(world, holds) => {
+                    hub.publish(resources(&world), holds.into_iter().map(key).collect());
+                }
+                Step::Poll => {
+                    follower.poll();
+                }
+                Step::Report => hub.report(follower.report(Vec::new())),
+                Step::Reconnect => follower = Follower::new(&hub, Some(follower.set)),
+                Step::ReconnectWithNothing => follower = Follower::new(&hub, None),
+            }
+        }
+        let publication = hub.publish(resources(&last), BTreeSet::new());
+        follower.poll();
+        prop_assert_eq!(&follower.set, &resources(&last).into_iter().collect::<ResourceSet>());
+        prop_assert_eq!(&follower.set.version(), &publication.version);
+        prop_assert_eq!(&follower.version, &publication.version);
+
+        hub.report(follower.report(Vec::new()));
+        let progress = hub.progress();
+        prop_assert!(progress.reached(publication.sequence));
+        for (name, _) in last {
+            prop_assert_eq!(progress.standing(&key(name)), Standing { expected: 1, programmed: 1, refused: Vec::new() });
+        }
+    }
+}
+
+#[test]
+fn nothing_is_sent_before_the_first_publication_and_an_empty_one_is_sent() {
+    let hub = Arc::new(Hub::default());
+    let mut follower = Follower::new(&hub, None);
+    assert_eq!(follower.poll(), None);
+    hub.publish([], BTreeSet::new());
+    let empty = ResourceSet::default().complete(Vec::new());
+    assert_eq!(follower.poll(), Some(empty));
+}
+
+#[test]
+fn a_proxy_that_has_it_all_is_told_the_version_alone() {
+    let hub = Arc::new(Hub::default());
+    let publication = hub.publish(resources(&[(1, 1)]), BTreeSet::new());
+    let mut follower = Follower::new(&hub, Some(resources(&[(1, 1)]).into_iter().collect()));
+    assert_eq!(follower.poll(), Some(Batch { version: publication.version, ..Batch::default() }));
+}
+
+#[test]
+fn the_same_set_again_changes_nothing() {
+    let hub = Arc::new(Hub::default());
+    let first = hub.publish(resources(&[(1, 1), (2, 1)]), BTreeSet::new());
+    let mut follower = Follower::new(&hub, None);
+    follower.poll();
+    let second = hub.publish(resources(&[(2, 1), (1, 1)]), BTreeSet::new());
+    assert_eq!(second, Publication { upserts: 0, removals: 0, ..first });
+    assert_eq!(follower.poll(), None);
+}
+
+#[test]
+fn a_held_key_stays_until_its_hold_ends() {
+    let hub = Arc::new(Hub::default());
+    hub.publish(resources(&[(1, 1), (2, 1)]), BTreeSet::new());
+    let mut follower = Follower::new(&hub, None);
+    follower.poll();
+    hub.publish(resources(&[(2, 2)]), BTreeSet::from([key(1)]));
+    follower.poll();
+    assert_eq!(follower.set, resources(&[(1, 1), (2, 2)]).into_iter().collect());
+    hub.publish(resources(&[(2, 2)]), BTreeSet::new());
+    follower.poll();
+    assert_eq!(follower.set, resources(&[(2, 2)]).into_iter().collect());
+}
+
+#[test]
+fn what_a_proxy_kept_for_a_hub_that_knows_nothing_is_withdrawn_when_the_hold_ends() {
+    let hub = Arc::new(Hub::default());
+    hub.publish([], BTreeSet::from([key(1)]));
+    let kept: ResourceSet = resources(&[(1, 1)]).into_iter().collect();
+    let mut follower = Follower::new(&hub, Some(kept.clone()));
+    follower.poll();
+    assert_eq!(follower.set, kept);
+    hub.publish([], BTreeSet::new());
+    follower.poll();
+    assert_eq!(follower.set, ResourceSet::default());
+}
+
+#[test]
+fn a_refused_key_is_not_programmed_and_the_rest_of_the_batch_is() {
+    let hub = Arc::new(Hub::default());
+    hub.publish(resources(&[(1, 1), (2, 1)]), BTreeSet::new());
+    let mut follower = Follower::new(&hub, None);
+    follower.poll();
+    let refusal = Refusal { key: Some(key(1)), reason: "Requires".to_owned(), message: "too new".to_owned() };
+    hub.report(follower.report(vec![refusal.clone()]));
+    let progress = hub.progress();
+    let refused = vec![("proxy".to_owned(), refusal)];
+    assert_eq!(progress.standing(&key(1)), Standing { expected: 1, programmed: 0, refused });
+    assert_eq!(progress.standing(&key(2)), Standing { expected: 1, programmed: 1, refused: Vec::new() });
+}
+
+#[test]
+fn a_change_and_its_reversal_between_two_polls_leave_the_proxy_programmed() {
+    let hub = Arc::new(Hub::default());
+    hub.publish(resources(&[(1, 1)]), BTreeSet::new());
+    let mut follower = Follower::new(&hub, None);
+    follower.poll();
+    hub.report(follower.report(Vec::new()));
+    hub.publish(resources(&[(1, 2)]), BTreeSet::new());
+    let last = hub.publish(resources(&[(1, 1)]), BTreeSet::new());
+    assert_eq!(follower.poll(), None);
+    assert!(hub.progress().reached(last.sequence));
+}
+
+#[test]
+fn a_proxy_that_went_away_is_not_expected_and_its_late_report_is_ignored() {
+    let hub = Arc::new(Hub::default());
+    hub.publish(resources(&[(1, 1)]), BTreeSet::new());
+    let follower = Follower::new(&hub, None);
+    let report = follower.report(Vec::new());
+    drop(follower);
+    hub.report(report);
+    assert_eq!(hub.progress().standing(&key(1)), Standing::default());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_change_of_a_quiet_time_goes_out_at_once_and_the_next_ones_together() {
+    let hub = Arc::new(Hub::default());
+    hub.publish([], BTreeSet::new());
+    let mut subscription = hub.subscribe("proxy", None);
+    subscription.next().await;
+    tokio::time::advance(PACE).await;
+
+    hub.publish(resources(&[(1, 1)]), BTreeSet::new());
+    let at_once = tokio::time::timeout(Duration::ZERO, subscription.next()).await;
+    assert_eq!(at_once.map(|batch| batch.upserts).ok(), Some(resources(&[(1, 1)])));
+
+    hub.publish(resources(&[(1, 2)]), BTreeSet::new());
+    hub.publish(resources(&[(1, 2), (2, 1)]), BTreeSet::new());
+    let too_soon = tokio::time::timeout(PACE / 2, subscription.next()).await;
+    assert!(too_soon.is_err(), "a second batch within the pace");
+    let together = tokio::time::timeout(PACE, subscription.next()).await;
+    assert_eq!(together.map(|batch| batch.upserts).ok(), Some(resources(&[(1, 2), (2, 1)])));
+}

@@ -1,0 +1,239 @@
+//! What every object's status says: verdicts of the translation joined with the reports of the proxies.
+//!
+//! ```text
+//! Verdict (accepted? references? hosts?) --+
+//! Standing (which proxies have it?) -------+--> conditions, figures --> status of one object
+//! PoolHealth (which endpoints serve?) -----+          ^
+//!                                            previous status: a transition time changes with its status only
+//! ```
+//!
+//! Everything here is a function of its arguments; [`Statuses`] is only the book of what was said last. Kinds of
+//! the Gateway API have that API's shape, with `Programmed` and `Ready` beside its own conditions. An Ingress has no
+//! place for conditions in its schema; they stand beside `loadBalancer` wherever a reader of ours is asked.
+
+mod condition;
+mod pool;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use headgate_crds::gateway_api::{
+    GatewayClassStatus, GatewayStatus, HttpRouteStatus, ListenerStatus, RouteParentStatus,
+};
+use headgate_crds::origin_pool::ProxyCounts;
+use headgate_snapshot::{Key, PoolHealth, Trouble};
+
+use headgate_translate::{Kind, ObjectRef, Standing as Force, Verdict};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use serde::{Deserialize, Serialize};
+
+pub use condition::{find, is_true};
+
+use crate::hub::{Progress, Standing};
+use condition::{Draft, degraded_by_trouble, programmed, ready, settle};
+
+/// The status of one object, in the shape of its kind.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Status {
+    /// Of an OriginPool.
+    OriginPool(Box<headgate_crds::OriginPoolStatus>),
+    /// Of a Gateway.
+    Gateway(GatewayStatus),
+    /// Of an HTTPRoute.
+    HttpRoute(HttpRouteStatus),
+    /// Of a GatewayClass.
+    GatewayClass(GatewayClassStatus),
+    /// Of an Ingress or IngressClass.
+    Ingress(IngressStatus),
+}
+
+/// Status of an Ingress or IngressClass.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IngressStatus {
+    /// As for kinds of ours.
+    pub conditions: Vec<Condition>,
+    /// How many proxies should enforce it, and how many do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxies: Option<ProxyCounts>,
+}
+
+impl Status {
+    /// The conditions that summarise the object. Those of a route are its first parent's.
+    pub fn conditions(&self) -> &[Condition] {
+        match self {
+            Self::OriginPool(status) => &status.conditions,
+            Self::Gateway(status) => &status.conditions,
+            Self::HttpRoute(status) => status.parents.first().map_or(&[], |parent| &parent.conditions),
+            Self::GatewayClass(status) => &status.conditions,
+            Self::Ingress(status) => &status.conditions,
+        }
+    }
+}
+
+/// Everything that is known about one object.
+#[derive(Clone, Copy, Debug)]
+pub struct Observation<'a> {
+    /// What translate says.
+    pub verdict: &'a Verdict,
+    /// Where its resource stands with the proxies.
+    pub standing: &'a Standing,
+    /// Its health, one entry a proxy.
+    pub health: &'a [&'a PoolHealth],
+    /// What troubles the proxies themselves, by their names.
+    pub troubles: &'a [(&'a str, &'a Trouble)],
+    /// `controllerName` that signs entries of a route's status.
+    pub controller: &'a str,
+}
+
+/// The status of one object, or nothing where it is another controller's.
+pub fn status(kind: Kind, observation: &Observation<'_>, previous: Option<&Status>, now: Timestamp) -> Option<Status> {
+    let Observation { verdict, standing, health, troubles, controller } = *observation;
+    if verdict.standing == Force::Foreign {
+        return None;
+    }
+    let generation = verdict.generation;
+    let before = previous.map_or(&[][..], Status::conditions);
+    let drafts = || -> Vec<Draft> { verdict.conditions().into_iter().map(Draft::from).collect() };
+    let complete = |mut drafts: Vec<Draft>| {
+        drafts.push(programmed(verdict.standing, standing));
+        drafts.push(ready(&drafts));
+        drafts
+    };
+    Some(match kind {
+        Kind::OriginPool => Status::OriginPool(Box::new(pool::status(verdict, standing, health, before, now))),
+        Kind::Gateway => {
+            let mut drafts = drafts();
+            drafts.extend(degraded_by_trouble(troubles));
+            let conditions = settle(complete(drafts), generation, before, now);
+            Status::Gateway(GatewayStatus {
+                addresses: Vec::new(),
+                conditions,
+                listeners: listeners(observation, previous, now),
+            })
+        }
+        Kind::HttpRoute => {
+            let parents = verdict.parents.iter().map(|parent| {
+                let drafts = verdict.parent_conditions(parent).into_iter().map(Draft::from).collect();
+                let before = match previous {
+                    Some(Status::HttpRoute(status)) => status
+                        .parents
+                        .iter()
+                        .find(|before| before.parent_ref == parent.parent)
+                        .map_or(&[][..], |before| &before.conditions),
+                    _ => &[],
+                };
+                RouteParentStatus {
+                    parent_ref: parent.parent.clone(),
+                    controller_name: controller.to_owned(),
+                    conditions: settle(complete(drafts), generation, before, now),
+                }
+            });
+            Status::HttpRoute(HttpRouteStatus { parents: parents.collect() })
+        }
+        Kind::GatewayClass => Status::GatewayClass(GatewayClassStatus {
+            conditions: settle(accepted_alone(drafts()), generation, before, now),
+            supported_features: Vec::new(),
+        }),
+        Kind::IngressClass => Status::Ingress(IngressStatus {
+            conditions: settle(accepted_alone(drafts()), generation, before, now),
+            proxies: None,
+        }),
+        Kind::Ingress => Status::Ingress(IngressStatus {
+            conditions: settle(complete(drafts()), generation, before, now),
+            proxies: Some(counts(standing)),
+        }),
+    })
+}
+
+/// A class is accepted and that is all: no proxy applies it.
+fn accepted_alone(mut drafts: Vec<Draft>) -> Vec<Draft> {
+    drafts.retain(|draft| draft.condition_type == headgate_crds::conditions::ACCEPTED);
+    drafts
+}
+
+fn listeners(observation: &Observation<'_>, previous: Option<&Status>, now: Timestamp) -> Vec<ListenerStatus> {
+    let Observation { verdict, standing, health: _, troubles: _, controller: _ } = *observation;
+    let before = match previous {
+        Some(Status::Gateway(status)) => status.listeners.as_slice(),
+        _ => &[],
+    };
+    let listeners = verdict.listeners.iter().map(|listener| {
+        let mut drafts: Vec<Draft> = listener.conditions().into_iter().map(Draft::from).collect();
+        let force = if listener.is_accepted() { verdict.standing } else { Force::Nothing };
+        drafts.push(programmed(force, standing));
+        let before = before.iter().find(|before| before.name == listener.name);
+        ListenerStatus {
+            name: listener.name.clone(),
+            supported_kinds: listener.supported_kinds.clone(),
+            attached_routes: i32::try_from(listener.attached_routes).unwrap_or(i32::MAX),
+            conditions: settle(drafts, verdict.generation, before.map_or(&[], |before| &before.conditions), now),
+        }
+    });
+    listeners.collect()
+}
+
+fn counts(standing: &Standing) -> ProxyCounts {
+    let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    ProxyCounts { expected: count(standing.expected), programmed: count(standing.programmed) }
+}
+
+/// The statuses of all objects as they were said last.
+#[derive(Clone, Debug, Default)]
+pub struct Statuses {
+    statuses: BTreeMap<ObjectRef, Status>,
+}
+
+impl Statuses {
+    /// Brings the book up to date and returns the objects whose status changed.
+    pub fn update(
+        &mut self,
+        verdicts: &BTreeMap<ObjectRef, Verdict>,
+        progress: &Progress,
+        controller: &str,
+        now: Timestamp,
+    ) -> Vec<ObjectRef> {
+        let mut health: BTreeMap<&Key, Vec<&PoolHealth>> = BTreeMap::new();
+        let mut troubles = Vec::new();
+        for proxy in &progress.proxies {
+            for pool in &proxy.report.pools {
+                if let Some(key) = &pool.key {
+                    health.entry(key).or_default().push(pool);
+                }
+            }
+            troubles.extend(proxy.report.troubles.iter().map(|trouble| (proxy.name.as_str(), trouble)));
+        }
+        self.statuses.retain(|object, _| verdicts.contains_key(object));
+        let mut changed = Vec::new();
+        for (object, verdict) in verdicts {
+            let key = Key::new(object.kind.as_str(), object.key.namespace.as_str(), object.key.name.as_str());
+            let standing = progress.standing(&key);
+            let observation = Observation {
+                verdict,
+                standing: &standing,
+                health: health.get(&key).map_or(&[], Vec::as_slice),
+                troubles: &troubles,
+                controller,
+            };
+            let previous = self.statuses.get(object);
+            let next = status(object.kind, &observation, previous, now);
+            if previous == next.as_ref() {
+                continue;
+            }
+            match next {
+                Some(status) => self.statuses.insert(object.clone(), status),
+                None => self.statuses.remove(object),
+            };
+            changed.push(object.clone());
+        }
+        changed
+    }
+
+    /// The status of one object.
+    pub fn get(&self, object: &ObjectRef) -> Option<&Status> {
+        self.statuses.get(object)
+    }
+}

@@ -1,0 +1,184 @@
+//! Status as users read it.
+
+use headgate_crds::conditions::{ACCEPTED, DEGRADED, ENFORCED, PROGRAMMED, READY};
+use headgate_snapshot::{OriginHealth, Refusal};
+use headgate_translate::{Problem, Reason};
+
+use super::*;
+
+const EARLY: Timestamp = Timestamp::UNIX_EPOCH;
+const LATE: Timestamp = Timestamp::MAX;
+
+fn applied() -> Standing {
+    Standing { expected: 1, programmed: 1, refused: Vec::new() }
+}
+
+fn health(origins: &[(&str, u32, u32)]) -> PoolHealth {
+    let origins = origins.iter().map(|(name, healthy, total)| OriginHealth {
+        name: (*name).to_owned(),
+        healthy: *healthy,
+        total: *total,
+        active: *healthy > 0,
+        ..OriginHealth::default()
+    });
+    PoolHealth { key: None, origins: origins.collect() }
+}
+
+fn observe(verdict: &Verdict, standing: &Standing, health: &[&PoolHealth], kind: Kind) -> Status {
+    let observation = Observation { verdict, standing, health, troubles: &[], controller: "headgate.dev/gateway" };
+    status(kind, &observation, None, EARLY).expect("an object of ours")
+}
+
+/// `Type=Status/Reason` of each condition.
+fn words(status: &Status) -> Vec<String> {
+    let words = status.conditions().iter().map(|condition| {
+        let Condition { type_, status, reason, .. } = condition;
+        format!("{type_}={status}/{reason}")
+    });
+    words.collect()
+}
+
+#[track_caller]
+fn check(verdict: &Verdict, standing: &Standing, health: &[&PoolHealth], expected: &[&str]) {
+    assert_eq!(words(&observe(verdict, standing, health, Kind::OriginPool)), expected);
+}
+
+fn pool() -> Verdict {
+    Verdict { generation: 1, ..Verdict::default() }
+}
+
+#[test]
+fn a_pool_that_all_proxies_enforce_and_that_has_healthy_endpoints_is_ready() {
+    let all =
+        ["Accepted=True/Accepted", "ResolvedRefs=True/ResolvedRefs", "Programmed=True/Programmed", "Ready=True/Ready"];
+    check(&pool(), &applied(), &[&health(&[("eu", 2, 2)])], &all);
+}
+
+#[test]
+fn a_pool_without_proxies_says_so() {
+    check(
+        &pool(),
+        &Standing::default(),
+        &[],
+        &[
+            "Accepted=True/Accepted",
+            "ResolvedRefs=True/ResolvedRefs",
+            "Programmed=False/NoProxies",
+            "Ready=False/NoProxies",
+        ],
+    );
+}
+
+#[test]
+fn a_pool_that_a_proxy_refuses_says_why() {
+    let refusal = Refusal { key: None, reason: "UnknownFeature".to_owned(), message: "needs `geo`".to_owned() };
+    let standing = Standing { expected: 2, programmed: 1, refused: vec![("edge-1".to_owned(), refusal)] };
+    let status = observe(&pool(), &standing, &[], Kind::OriginPool);
+    let programmed = find(status.conditions(), PROGRAMMED).expect("told");
+    assert_eq!(
+        (programmed.reason.as_str(), programmed.message.as_str()),
+        ("UnknownFeature", "proxy edge-1: needs `geo`")
+    );
+}
+
+#[test]
+fn a_pool_on_its_way_is_pending() {
+    let standing = Standing { expected: 3, programmed: 2, refused: Vec::new() };
+    let status = observe(&pool(), &standing, &[], Kind::OriginPool);
+    let programmed = find(status.conditions(), PROGRAMMED).expect("told");
+    assert_eq!(programmed.message, "2 of 3 proxies have applied it");
+}
+
+#[test]
+fn a_pool_with_a_dead_origin_is_ready_and_degraded_and_one_with_none_alive_is_not_ready() {
+    let half = health(&[("eu", 0, 1), ("us", 1, 1)]);
+    let status = observe(&pool(), &applied(), &[&half], Kind::OriginPool);
+    assert!(is_true(status.conditions(), READY));
+    let degraded = find(status.conditions(), DEGRADED).map(|condition| condition.message.as_str());
+    assert_eq!(degraded, Some("origin eu: 0 of 1 endpoints healthy"));
+
+    let dead = health(&[("eu", 0, 1)]);
+    let status = observe(&pool(), &applied(), &[&dead], Kind::OriginPool);
+    let ready = find(status.conditions(), READY).map(|condition| condition.reason.as_str());
+    assert_eq!(ready, Some("NoHealthyOrigin"));
+}
+
+#[test]
+fn an_invalid_edit_is_not_accepted_and_the_last_accepted_spec_is_named() {
+    let problem = Problem::new(Reason::Invalid, "spec.origins", "at least one is needed");
+    let verdict =
+        Verdict { generation: 2, standing: Force::LastAccepted, problems: vec![problem], ..Verdict::default() };
+    check(
+        &verdict,
+        &applied(),
+        &[],
+        &[
+            "Accepted=False/Invalid",
+            "ResolvedRefs=True/ResolvedRefs",
+            "Programmed=False/LastAccepted",
+            "Ready=False/Invalid",
+        ],
+    );
+}
+
+#[test]
+fn fields_that_are_not_enforced_are_told_as_partial() {
+    let verdict = Verdict { unenforced: vec!["spec.outlierDetection".to_owned()], ..pool() };
+    let status = observe(&verdict, &applied(), &[], Kind::OriginPool);
+    let enforced = find(status.conditions(), ENFORCED).expect("told");
+    assert_eq!((enforced.status.as_str(), enforced.reason.as_str()), ("Partial", "FieldNotYetEnforced"));
+    assert!(is_true(status.conditions(), READY));
+}
+
+#[test]
+fn origins_are_seen_as_the_proxy_sees_them_that_sees_the_fewest_and_the_worst_comes_first() {
+    let one = health(&[("eu", 2, 2), ("us", 2, 2)]);
+    let other = health(&[("eu", 2, 2), ("us", 1, 2)]);
+    let Status::OriginPool(status) = observe(&pool(), &applied(), &[&one, &other], Kind::OriginPool) else {
+        unreachable!("a pool's status")
+    };
+    let origins: Vec<_> =
+        status.origins.iter().map(|origin| (origin.name.as_str(), origin.healthy, origin.total)).collect();
+    assert_eq!(origins, [("us", 1, 2), ("eu", 2, 2)]);
+    assert_eq!((status.healthy.as_deref(), status.active.as_deref()), (Some("3/4"), Some("eu,us")));
+}
+
+#[test]
+fn a_transition_time_changes_with_its_status_only() {
+    let first = observe(&pool(), &Standing::default(), &[], Kind::OriginPool);
+    let (verdict, standing) = (Verdict { generation: 2, ..Verdict::default() }, applied());
+    let observation =
+        Observation { verdict: &verdict, standing: &standing, health: &[], troubles: &[], controller: "ours" };
+    let second = status(Kind::OriginPool, &observation, Some(&first), LATE).expect("a status");
+    let since =
+        |condition_type| find(second.conditions(), condition_type).map(|condition| condition.last_transition_time.0);
+    assert_eq!((since(ACCEPTED), since(PROGRAMMED)), (Some(EARLY), Some(LATE)));
+    let generations: Vec<_> = second.conditions().iter().map(|condition| condition.observed_generation).collect();
+    assert_eq!(generations, vec![Some(2); 4]);
+}
+
+#[test]
+fn a_trouble_of_a_proxy_degrades_its_gateway() {
+    let trouble = Trouble { reason: "PlanNotStored".to_owned(), message: "the disk is full".to_owned() };
+    let (verdict, standing) = (pool(), applied());
+    let observation = Observation {
+        verdict: &verdict,
+        standing: &standing,
+        health: &[],
+        troubles: &[("edge-1", &trouble)],
+        controller: "ours",
+    };
+    let status = status(Kind::Gateway, &observation, None, EARLY).expect("a status");
+    let degraded = find(status.conditions(), DEGRADED).map(|condition| condition.message.as_str());
+    assert_eq!(degraded, Some("proxy edge-1: the disk is full"));
+    assert!(is_true(status.conditions(), READY));
+}
+
+#[test]
+fn the_status_of_another_controllers_object_is_left_alone() {
+    let verdict = Verdict { standing: Force::Foreign, ..Verdict::default() };
+    let standing = applied();
+    let observation =
+        Observation { verdict: &verdict, standing: &standing, health: &[], troubles: &[], controller: "ours" };
+    assert_eq!(status(Kind::Gateway, &observation, None, EARLY), None);
+}

@@ -1,0 +1,67 @@
+//! What the world remembers.
+
+use super::*;
+
+fn object(kind: ObjectKind, json: serde_json::Value) -> Object {
+    kind.deserialize(json).expect("an object of its kind")
+}
+
+fn pool(address: &str) -> Object {
+    object(
+        ObjectKind::OriginPool,
+        serde_json::json!({
+            "apiVersion": "headgate.dev/v1alpha1",
+            "kind": "OriginPool",
+            "metadata": { "name": "chat", "namespace": "default" },
+            "spec": { "origins": [{ "name": "only", "endpoints": [address] }] },
+        }),
+    )
+}
+
+fn chat() -> ObjectKey {
+    ObjectKey::new("default", "chat")
+}
+
+fn world() -> World {
+    World::new(Options::standalone())
+}
+
+#[test]
+fn an_object_is_found_by_kind_and_key_until_it_is_removed() {
+    let mut world = world();
+    world.upsert(pool("127.0.0.1:9001"));
+    assert!(world.get(ObjectKind::OriginPool, &chat()).is_some());
+    assert!(world.get(ObjectKind::Service, &chat()).is_none());
+    world.remove(ObjectKind::OriginPool, &chat());
+    assert!(world.get(ObjectKind::OriginPool, &chat()).is_none());
+}
+
+#[test]
+fn an_object_that_becomes_unreadable_keeps_its_last_readable_state_and_tells_the_problem() {
+    let mut world = world();
+    world.upsert(pool("127.0.0.1:9001"));
+    let before = world.translate(Timestamp::UNIX_EPOCH);
+    let problem = Problem::new(headgate_translate::Reason::Malformed, "spec.origins", "expected a list");
+    world.refuse(ObjectKind::OriginPool, chat(), problem);
+    let after = world.translate(Timestamp::UNIX_EPOCH);
+    assert_eq!(after.resources, before.resources);
+    let accepted: Vec<bool> = after.verdicts.values().map(Verdict::is_accepted).collect();
+    assert_eq!(accepted, vec![false]);
+
+    world.upsert(pool("127.0.0.1:9001"));
+    assert_eq!(world.translate(Timestamp::UNIX_EPOCH), before);
+}
+
+#[test]
+fn an_accepted_pool_edited_into_an_invalid_one_keeps_the_accepted_spec() {
+    let mut world = world();
+    world.upsert(pool("127.0.0.1:9001"));
+    let before = world.translate(Timestamp::UNIX_EPOCH);
+    assert_eq!(before.resources.len(), 1);
+    world.upsert(pool("127.0.0.1:notaport"));
+    let after = world.translate(Timestamp::UNIX_EPOCH);
+    assert_eq!(after.resources, before.resources);
+
+    world.remove(ObjectKind::OriginPool, &chat());
+    assert_eq!(world.translate(Timestamp::UNIX_EPOCH).resources, vec![]);
+}

@@ -1,0 +1,225 @@
+//! Everything that translate may know, as sorted maps.
+//!
+//! Whoever feeds translate keeps two things between calls that are not objects of the cluster: the spec last
+//! accepted of each object of ours that is invalid now, and the claims of hosts. Both are inputs here, and the next
+//! value of both follows from what translate returns.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use headgate_crds::OriginPool;
+use headgate_crds::gateway_api::{Gateway, GatewayClass, HttpRoute, ReferenceGrant};
+use ipnet::IpNet;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+
+use crate::verdict::Problem;
+
+/// Namespace and name of an object.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectKey {
+    /// Namespace, empty for kinds that have none.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+impl ObjectKey {
+    /// The key of an object; `namespace` is empty for kinds that have none.
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { namespace, name } = self;
+        if namespace.is_empty() { write!(f, "{name}") } else { write!(f, "{namespace}/{name}") }
+    }
+}
+
+/// The kinds that headgate governs: each of their objects gets exactly one verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// `gateway.networking.k8s.io` GatewayClass.
+    GatewayClass,
+    /// `gateway.networking.k8s.io` Gateway.
+    Gateway,
+    /// `gateway.networking.k8s.io` HTTPRoute.
+    HttpRoute,
+    /// `networking.k8s.io` IngressClass.
+    IngressClass,
+    /// `networking.k8s.io` Ingress.
+    Ingress,
+    /// `headgate.dev` OriginPool.
+    OriginPool,
+}
+
+impl Kind {
+    /// All kinds, in their order.
+    pub const ALL: [Self; 6] =
+        [Self::GatewayClass, Self::Gateway, Self::HttpRoute, Self::IngressClass, Self::Ingress, Self::OriginPool];
+
+    /// The kind as manifests write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::GatewayClass => "GatewayClass",
+            Self::Gateway => "Gateway",
+            Self::HttpRoute => "HTTPRoute",
+            Self::IngressClass => "IngressClass",
+            Self::Ingress => "Ingress",
+            Self::OriginPool => "OriginPool",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An object of a kind that headgate governs.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectRef {
+    /// Kind.
+    pub kind: Kind,
+    /// Namespace and name.
+    pub key: ObjectKey,
+}
+
+impl ObjectRef {
+    /// An object of a kind that headgate governs.
+    pub fn new(kind: Kind, key: ObjectKey) -> Self {
+        Self { kind, key }
+    }
+}
+
+impl fmt::Display for ObjectRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, key } = self;
+        write!(f, "{kind}/{key}")
+    }
+}
+
+/// Objects of one kind. They are shared, because the world outlives many translations.
+pub type Objects<K> = BTreeMap<ObjectKey, Arc<K>>;
+
+/// Everything that translate may know.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Inputs {
+    /// What the process was told at its start.
+    pub options: Options,
+    /// The time that new claims of hosts get.
+    pub now: Timestamp,
+    /// OriginPools.
+    pub origin_pools: Objects<OriginPool>,
+    /// GatewayClasses.
+    pub gateway_classes: Objects<GatewayClass>,
+    /// Gateways.
+    pub gateways: Objects<Gateway>,
+    /// HTTPRoutes.
+    pub http_routes: Objects<HttpRoute>,
+    /// ReferenceGrants.
+    pub reference_grants: Objects<ReferenceGrant>,
+    /// IngressClasses.
+    pub ingress_classes: Objects<IngressClass>,
+    /// Ingresses.
+    pub ingresses: Objects<Ingress>,
+    /// Services.
+    pub services: Objects<Service>,
+    /// EndpointSlices.
+    pub endpoint_slices: Objects<EndpointSlice>,
+    /// Secrets that an object refers to.
+    pub secrets: Objects<Secret>,
+    /// ConfigMaps that an object refers to.
+    pub config_maps: Objects<ConfigMap>,
+    /// Namespaces, for their labels.
+    pub namespaces: Objects<Namespace>,
+    /// Objects that could not be read, each with what is wrong. An object that is here and also in the map of its
+    /// kind is the state before the mistake: it stays in force, as an API server that refuses an edit keeps it.
+    pub malformed: BTreeMap<ObjectRef, Problem>,
+    /// For objects of ours that are invalid now: the object as it was when last accepted.
+    pub last_accepted: LastAccepted,
+    /// Who holds which host.
+    pub claims: Claims,
+}
+
+/// The objects of ours as they were when last accepted. Entries of objects that are valid now, or gone, do no harm.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LastAccepted {
+    /// OriginPools.
+    pub origin_pools: Objects<OriginPool>,
+}
+
+/// Claims of hosts. The key is the host as written, in lower case: `shop.example.com`, `*.example.com` or `*`.
+pub type Claims = BTreeMap<String, Claim>;
+
+/// A namespace holds a host.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Claim {
+    /// The namespace that holds it.
+    pub namespace: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// What the process was told at its start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// `controllerName` of our GatewayClasses.
+    pub gateway_controller: String,
+    /// `controller` of our IngressClasses.
+    pub ingress_controller: String,
+    /// Classes that count as ours although no object declares them.
+    pub assumed_classes: AssumedClasses,
+    /// Addresses that users may write.
+    pub addresses: AddressPolicy,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            gateway_controller: "headgate.dev/gateway".to_owned(),
+            ingress_controller: "headgate.dev/ingress".to_owned(),
+            assumed_classes: AssumedClasses::None,
+            addresses: AddressPolicy::Public { allowed: Vec::new(), denied: Vec::new() },
+        }
+    }
+}
+
+impl Options {
+    /// The options of standalone: the classes `headgate` are assumed, loopback and private addresses are allowed.
+    pub fn standalone() -> Self {
+        Self { assumed_classes: AssumedClasses::Headgate, addresses: AddressPolicy::Any, ..Self::default() }
+    }
+}
+
+/// Classes that count as ours although no object declares them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AssumedClasses {
+    /// None: a class is an object with our controller.
+    None,
+    /// GatewayClass and IngressClass `headgate`.
+    Headgate,
+}
+
+/// Name of the classes that standalone assumes.
+pub const ASSUMED_CLASS: &str = "headgate";
+
+/// Which addresses a user may write as endpoints of an origin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AddressPolicy {
+    /// All but unspecified and multicast ones: standalone, where the user owns the machine.
+    Any,
+    /// Public ones.
+    Public {
+        /// Networks allowed beside the public ones.
+        allowed: Vec<IpNet>,
+        /// Addresses that are never allowed, with the port: the API server's and our own.
+        denied: Vec<std::net::SocketAddr>,
+    },
+}

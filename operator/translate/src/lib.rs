@@ -1,0 +1,86 @@
+//! Pure translation: Kubernetes objects in, keyed resources and verdicts out.
+//!
+//! ```text
+//! Inputs -> classes -> pools -> gateways -> HTTPRoutes -> Ingresses -> malformed objects -> hosts -> default listeners -> Translation
+//! ```
+//!
+//! [`translate`] is the table of contents: each step judges one kind and emits its resources. Steps only hand on what
+//! is in the signatures; [`Inputs`] are never changed, and [`Translation`] is all that comes out.
+//!
+//! Invariants: no client, no clock, no chance, no async; the same objects in any order give the same bytes; every
+//! object of a kind that headgate governs gets exactly one verdict; a user's mistake is a value in a verdict, never an
+//! error or a panic; one bad object harms itself alone.
+
+mod allowed_routes;
+mod attachment;
+mod backend;
+mod certificate;
+mod class;
+mod condition;
+mod default_listeners;
+mod filter;
+mod gateway;
+mod host;
+mod host_claim;
+mod http_route;
+mod index;
+mod ingress;
+mod inputs;
+mod listener;
+mod malformed;
+mod matching;
+mod origin_pool;
+mod output;
+mod rule;
+mod time;
+mod verdict;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use headgate_snapshot::{Key, Resource};
+
+pub use condition::{Condition, ConditionStatus, ConditionType};
+pub use inputs::{
+    ASSUMED_CLASS, AddressPolicy, AssumedClasses, Claim, Claims, Inputs, Kind, LastAccepted, ObjectKey, ObjectRef,
+    Objects, Options,
+};
+pub use verdict::{Concern, HostVerdict, ListenerVerdict, ParentVerdict, Problem, Reason, Standing, Verdict};
+
+use backend::Backends;
+use certificate::Certificates;
+use index::Index;
+use output::Output;
+
+/// Everything that follows from the inputs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Translation {
+    /// What proxies get, in the order of the keys, each key once.
+    pub resources: Vec<Resource>,
+    /// Keys for which proxies keep what they have.
+    pub holds: BTreeSet<Key>,
+    /// Exactly one verdict an object of a kind that headgate governs.
+    pub verdicts: BTreeMap<ObjectRef, Verdict>,
+    /// Who holds which host from now on: the claims of the next inputs.
+    pub claims: Claims,
+}
+
+/// Translates the world.
+pub fn translate(inputs: &Inputs) -> Translation {
+    let index = Index::new(inputs);
+    let backends = Backends::new(inputs, &index);
+    let mut certificates = Certificates::new(inputs);
+    let mut out = Output::default();
+
+    let classes = class::lower(inputs, &mut out);
+    origin_pool::lower(inputs, &index, &mut out);
+    let gateways = gateway::lower(inputs, &classes, &index, &mut certificates, &mut out);
+    http_route::lower(inputs, &gateways, &backends, &mut out);
+    let ingress_certificates = ingress::lower(inputs, &classes, &backends, &mut certificates, &mut out);
+    malformed::judge(inputs, &mut out);
+    // After all that ask for hosts, and before the listeners that only those who got theirs need.
+    let claims = host_claim::settle(inputs, &mut out);
+    default_listeners::lower(&gateways, &ingress_certificates, &mut out);
+
+    let Output { resources, holds, verdicts } = out;
+    Translation { resources: resources.into_values().collect(), holds, verdicts, claims }
+}

@@ -1,0 +1,30 @@
+//! Objects that could not be read.
+
+use crate::inputs::{Inputs, Kind};
+use crate::output::{Output, wire_key};
+use crate::verdict::{Standing, Verdict};
+
+/// Tells the mistakes. What was read before the mistake is in force already; where nothing was, proxies keep what they
+/// have.
+pub(crate) fn judge(inputs: &Inputs, out: &mut Output) {
+    for (object, problem) in &inputs.malformed {
+        if let Some(verdict) = out.verdicts.get_mut(object) {
+            if !verdict.problems.contains(problem) {
+                verdict.problems.insert(0, problem.clone());
+                if verdict.standing == Standing::Current {
+                    verdict.standing = Standing::LastAccepted;
+                }
+            }
+            continue;
+        }
+        let standing = match object.kind {
+            Kind::GatewayClass | Kind::IngressClass => Standing::Nothing,
+            Kind::Gateway | Kind::HttpRoute | Kind::Ingress | Kind::OriginPool => {
+                out.hold(wire_key(object.kind, &object.key));
+                Standing::Held
+            }
+        };
+        let verdict = Verdict { standing, problems: vec![problem.clone()], ..Verdict::default() };
+        out.verdicts.insert(object.clone(), verdict);
+    }
+}

@@ -1,0 +1,45 @@
+//! What the steps of a translation write to.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use headgate_snapshot::resource::Body;
+use headgate_snapshot::{Key, Resource};
+
+use crate::inputs::{Kind, ObjectKey, ObjectRef};
+use crate::verdict::Verdict;
+
+/// Resources, holds and verdicts so far, sorted.
+#[derive(Debug, Default)]
+pub(crate) struct Output {
+    pub(crate) resources: BTreeMap<Key, Resource>,
+    pub(crate) holds: BTreeSet<Key>,
+    pub(crate) verdicts: BTreeMap<ObjectRef, Verdict>,
+}
+
+impl Output {
+    /// Adds a resource that any proxy can enforce.
+    pub(crate) fn emit(&mut self, key: Key, generation: i64, body: Body) {
+        let resource = Resource { key: Some(key.clone()), generation, requires: Vec::new(), body: Some(body) };
+        self.resources.insert(key, resource);
+    }
+
+    /// Lets proxies keep what they have for a key.
+    pub(crate) fn hold(&mut self, key: Key) {
+        self.holds.insert(key);
+    }
+
+    /// Adds the verdict on an object.
+    pub(crate) fn judge(&mut self, kind: Kind, key: &ObjectKey, verdict: Verdict) {
+        self.verdicts.insert(ObjectRef::new(kind, key.clone()), verdict);
+    }
+
+    /// The verdict on the object that a resource came from.
+    pub(crate) fn verdict_of(&mut self, kind: Kind, key: &ObjectKey) -> &mut Verdict {
+        self.verdicts.entry(ObjectRef::new(kind, key.clone())).or_default()
+    }
+}
+
+/// The key on the wire of an object.
+pub(crate) fn wire_key(kind: Kind, key: &ObjectKey) -> Key {
+    Key::new(kind.as_str(), &key.namespace, &key.name)
+}

@@ -1,0 +1,163 @@
+//! Laws that hold for every world, also for the oddest.
+//!
+//! The worlds of the golden cases are the material: their documents are shuffled, and single fields of them are
+//! replaced by odd values.
+
+mod world;
+
+use std::fs;
+use std::path::Path;
+
+use headgate_translate::{Inputs, Kind, ObjectRef, translate};
+use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
+use serde_json::{Value, json};
+
+/// The documents of every golden case.
+fn worlds() -> Vec<Vec<Value>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut cases: Vec<_> =
+        fs::read_dir(folder).expect("the folder of cases").map(|entry| entry.expect("an entry").path()).collect();
+    cases.sort();
+    cases.iter().map(|case| world::documents(&fs::read_to_string(case.join("in.yaml")).expect("in.yaml"))).collect()
+}
+
+fn any_world() -> impl Strategy<Value = Vec<Value>> {
+    prop::sample::select(worlds())
+}
+
+/// A world with up to three fields replaced by something odd.
+fn any_odd_world() -> impl Strategy<Value = Vec<Value>> {
+    let odd = prop::sample::select(vec![
+        json!(null),
+        json!(""),
+        json!("*"),
+        json!("odd"),
+        json!("\u{0}ü/\n"),
+        json!("99999h"),
+        json!(-1),
+        json!(0),
+        json!(70_000),
+        json!(i64::MAX),
+        json!(1.5),
+        json!(true),
+        json!([]),
+        json!([null]),
+        json!({}),
+        json!({ "name": "odd" }),
+    ]);
+    let edits = prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), odd), 1..4);
+    (any_world(), edits).prop_map(|(mut documents, edits)| {
+        for (document, field, odd) in edits {
+            let document = document.get_mut(&mut documents);
+            let mut pointers = Vec::new();
+            list_pointers(document, String::new(), &mut pointers);
+            if pointers.is_empty() {
+                continue;
+            }
+            let pointer: &String = field.get(&pointers);
+            if let Some(value) = document.pointer_mut(pointer) {
+                *value = odd;
+            }
+        }
+        documents
+    })
+}
+
+/// Pointers to all values, except those that say what and who the object is.
+fn list_pointers(value: &Value, at: String, pointers: &mut Vec<String>) {
+    let escape = |name: &str| name.replace('~', "~0").replace('/', "~1");
+    match value {
+        Value::Object(map) => {
+            for (name, value) in map.iter().filter(|(name, _)| *name != "kind" || !at.is_empty()) {
+                list_pointers(value, format!("{at}/{}", escape(name)), pointers);
+            }
+        }
+        Value::Array(values) => {
+            for (index, value) in values.iter().enumerate() {
+                list_pointers(value, format!("{at}/{index}"), pointers);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+    let is_test_data = ["", "/metadata", "/metadata/name", "/metadata/namespace", "/since", "/addresses", "/object"];
+    if !is_test_data.contains(&at.as_str()) && !at.starts_with("/object/") {
+        pointers.push(at);
+    }
+}
+
+fn governed(inputs: &Inputs) -> Vec<ObjectRef> {
+    let mut objects = Vec::new();
+    for kind in Kind::ALL {
+        let keys: Vec<_> = match kind {
+            Kind::GatewayClass => inputs.gateway_classes.keys().collect(),
+            Kind::Gateway => inputs.gateways.keys().collect(),
+            Kind::HttpRoute => inputs.http_routes.keys().collect(),
+            Kind::IngressClass => inputs.ingress_classes.keys().collect(),
+            Kind::Ingress => inputs.ingresses.keys().collect(),
+            Kind::OriginPool => inputs.origin_pools.keys().collect(),
+        };
+        objects.extend(keys.into_iter().map(|key| ObjectRef::new(kind, key.clone())));
+    }
+    objects.extend(inputs.malformed.keys().cloned());
+    objects.sort();
+    objects.dedup();
+    objects
+}
+
+proptest! {
+    // The seed of a failure is printed, and kept beside this file.
+    #![proptest_config(ProptestConfig {
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn the_order_of_objects_changes_nothing(
+        (documents, shuffled) in any_world().prop_flat_map(|documents| {
+            (Just(documents.clone()), Just(documents).prop_shuffle())
+        })
+    ) {
+        prop_assert_eq!(translate(&world::of(documents)), translate(&world::of(shuffled)));
+    }
+
+    #[test]
+    fn every_object_gets_exactly_one_verdict_however_odd_it_is(documents in any_odd_world()) {
+        let inputs = world::of(documents);
+        let judged: Vec<ObjectRef> = translate(&inputs).verdicts.into_keys().collect();
+        prop_assert_eq!(judged, governed(&inputs));
+    }
+
+    #[test]
+    fn a_translation_leaves_its_inputs_alone_and_repeats_itself(documents in any_odd_world()) {
+        let inputs = world::of(documents);
+        let before = inputs.clone();
+        let first = translate(&inputs);
+        prop_assert_eq!(&inputs, &before);
+        prop_assert_eq!(first, translate(&inputs));
+    }
+
+    #[test]
+    fn claims_settle_at_once(documents in any_odd_world()) {
+        let inputs = world::of(documents);
+        let first = translate(&inputs);
+        let next = Inputs { claims: first.claims.clone(), ..inputs };
+        prop_assert_eq!(translate(&next), first);
+    }
+
+    #[test]
+    fn what_others_write_changes_nothing_for_a_namespace(mut documents in any_odd_world()) {
+        let alone = translate(&world::read(world::BYSTANDER));
+        documents.extend(world::documents(world::BYSTANDER));
+        let beside_others = translate(&world::of(documents));
+        prop_assert_eq!(world::of_bystander(&alone), world::of_bystander(&beside_others));
+    }
+
+    #[test]
+    fn every_resource_has_a_key_of_its_own_and_is_sorted(documents in any_odd_world()) {
+        let translation = translate(&world::of(documents));
+        let keys: Vec<_> = translation.resources.iter().map(|resource| resource.key.clone()).collect();
+        prop_assert!(keys.iter().all(Option::is_some));
+        prop_assert!(keys.is_sorted_by(|one, other| one < other));
+    }
+}

@@ -1,0 +1,160 @@
+#![allow(dead_code, reason = "each test uses a part of it")]
+//! Reads a world from YAML: the objects of a cluster, and what is kept between translations.
+//!
+//! Beside Kubernetes objects a document may be of kind `Claim` (`host`, `namespace`, `since`), `LastAccepted` (`object`)
+//! or `Options` (`addresses: Public`), with the version `test`.
+
+use std::sync::Arc;
+
+use headgate_translate::{
+    AddressPolicy, Claim, Inputs, Kind, ObjectKey, ObjectRef, Objects, Options, Problem, Reason, Translation,
+};
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// A world from one or many YAML documents. Standalone's options hold unless the world says otherwise.
+pub fn read(yaml: &str) -> Inputs {
+    of(documents(yaml))
+}
+
+/// The documents of a world.
+pub fn documents(yaml: &str) -> Vec<Value> {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(yaml).expect("the world is YAML");
+    documents.into_iter().filter(|document| !document.is_null()).collect()
+}
+
+/// A world of documents.
+pub fn of(documents: Vec<Value>) -> Inputs {
+    let now = "2026-01-02T00:00:00Z".parse().expect("a time");
+    let mut inputs = Inputs { options: Options::standalone(), now, ..Inputs::default() };
+    for document in documents {
+        add(&mut inputs, document);
+    }
+    inputs
+}
+
+fn add(inputs: &mut Inputs, document: Value) {
+    let text = |field: &str| document[field].as_str().unwrap_or_default().to_owned();
+    let metadata = |field: &str| document["metadata"][field].as_str().unwrap_or_default().to_owned();
+    let key = ObjectKey::new(metadata("namespace"), metadata("name"));
+    match text("kind").as_str() {
+        "OriginPool" => add_pool(inputs, key, document),
+        "GatewayClass" => {
+            let read = put(&mut inputs.gateway_classes, key.clone(), document);
+            note_malformed(inputs, Kind::GatewayClass, key, read);
+        }
+        "Gateway" => {
+            let read = put(&mut inputs.gateways, key.clone(), document);
+            note_malformed(inputs, Kind::Gateway, key, read);
+        }
+        "HTTPRoute" => {
+            let read = put(&mut inputs.http_routes, key.clone(), document);
+            note_malformed(inputs, Kind::HttpRoute, key, read);
+        }
+        "IngressClass" => {
+            let read = put(&mut inputs.ingress_classes, key.clone(), document);
+            note_malformed(inputs, Kind::IngressClass, key, read);
+        }
+        "Ingress" => {
+            let read = put(&mut inputs.ingresses, key.clone(), document);
+            note_malformed(inputs, Kind::Ingress, key, read);
+        }
+        "ReferenceGrant" => drop(put(&mut inputs.reference_grants, key, document)),
+        "Service" => drop(put(&mut inputs.services, key, document)),
+        "EndpointSlice" => drop(put(&mut inputs.endpoint_slices, key, document)),
+        "Secret" => drop(put(&mut inputs.secrets, key, document)),
+        "ConfigMap" => drop(put(&mut inputs.config_maps, key, document)),
+        "Namespace" => drop(put(&mut inputs.namespaces, key, document)),
+        "Claim" => {
+            let since: Timestamp = text("since").parse().expect("a time");
+            inputs.claims.insert(text("host"), Claim { namespace: text("namespace"), since });
+        }
+        "LastAccepted" => {
+            let object = document["object"].clone();
+            let metadata = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
+            let key = ObjectKey::new(metadata("namespace"), metadata("name"));
+            put(&mut inputs.last_accepted.origin_pools, key, object).expect("an OriginPool");
+        }
+        "Options" => {
+            assert_eq!(text("addresses"), "Public", "the one option that worlds set");
+            inputs.options.addresses = AddressPolicy::Public { allowed: Vec::new(), denied: Vec::new() };
+        }
+        other => assert_eq!(other, "a kind that headgate reads"),
+    }
+}
+
+/// What the API server checks with the schema is checked first, as for files.
+fn add_pool(inputs: &mut Inputs, key: ObjectKey, mut document: Value) {
+    let kind = headgate_crds::Kind::named("OriginPool").expect("a kind of ours");
+    if let Some(problem) = headgate_crds::schema::check(kind, &mut document).into_iter().next() {
+        let problem = Problem::new(Reason::Malformed, problem.field, problem.sentence);
+        inputs.malformed.insert(ObjectRef::new(Kind::OriginPool, key), problem);
+        return;
+    }
+    let read = put(&mut inputs.origin_pools, key.clone(), document);
+    note_malformed(inputs, Kind::OriginPool, key, read);
+}
+
+fn put<K: DeserializeOwned>(objects: &mut Objects<K>, key: ObjectKey, document: Value) -> Result<(), String> {
+    let object = serde_json::from_value(document).map_err(|error| error.to_string())?;
+    objects.insert(key, Arc::new(object));
+    Ok(())
+}
+
+fn note_malformed(inputs: &mut Inputs, kind: Kind, key: ObjectKey, read: Result<(), String>) {
+    if let Err(sentence) = read {
+        inputs.malformed.insert(ObjectRef::new(kind, key), Problem::new(Reason::Malformed, "", sentence));
+    }
+}
+
+/// A team that minds its own business, and was there first.
+pub const BYSTANDER: &str = r#"
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: { name: gate, namespace: bystander, creationTimestamp: 2020-01-01T00:00:00Z }
+spec:
+  gatewayClassName: headgate
+  listeners: [{ name: http, protocol: HTTP, port: 80, hostname: "*.bystander.net" }]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: { name: web, namespace: bystander, creationTimestamp: 2020-01-01T00:00:00Z }
+spec:
+  parentRefs: [{ name: gate }]
+  hostnames: [web.bystander.net]
+  rules: [{ backendRefs: [{ name: web, port: 80 }] }]
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: { name: old, namespace: bystander, creationTimestamp: 2020-01-01T00:00:00Z }
+spec:
+  ingressClassName: headgate
+  rules: [{ host: old.bystander.net, http: { paths: [{ path: /, pathType: Prefix, backend: { service: { name: web, port: { number: 80 } } } }] } }]
+---
+apiVersion: v1
+kind: Service
+metadata: { name: web, namespace: bystander }
+spec: { ports: [{ port: 80 }] }
+---
+apiVersion: networking.k8s.io/v1
+kind: IngressClass
+metadata: { name: headgate }
+spec: { controller: headgate.dev/ingress }
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: { name: headgate }
+spec: { controllerName: headgate.dev/gateway }
+"#;
+
+/// What the bystander gets, as text.
+pub fn of_bystander(translation: &Translation) -> String {
+    let namespace = "bystander";
+    let Translation { resources, holds, verdicts, claims: _ } = translation;
+    let is_its = |key: &headgate_snapshot::Key| key.namespace == namespace;
+    let resources: Vec<_> = resources.iter().filter(|resource| resource.key.as_ref().is_some_and(is_its)).collect();
+    let holds: Vec<_> = holds.iter().filter(|key| is_its(key)).collect();
+    let verdicts: Vec<_> = verdicts.iter().filter(|(object, _)| object.key.namespace == namespace).collect();
+    format!("{resources:#?}\n{holds:?}\n{verdicts:#?}")
+}

@@ -1,0 +1,86 @@
+//! What is enforced on a request that matched a rule, in one order.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use crate::chance::Chance;
+use crate::exchange::Exchange;
+use crate::plan::{Matched, Plan};
+use crate::reason::Reason;
+use crate::redirect::Place;
+use crate::retry::Replay;
+use crate::route::Action;
+
+/// What can be enforced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// The rule's action: a redirect, or an origin of a pool.
+    OriginPool,
+}
+
+/// The order of enforcement: the first policy that decides ends it.
+///
+/// The origin comes last, since it always decides: whatever may spare it a request has to come before it.
+pub const ORDER: [Policy; 1] = [Policy::OriginPool];
+
+/// What happens to a request.
+#[derive(Debug)]
+#[must_use]
+pub enum Decision {
+    /// The client is sent elsewhere.
+    Redirect {
+        /// 301, 302, 303, 307 or 308.
+        status: u16,
+        /// The header.
+        location: String,
+    },
+    /// An origin is asked. Boxed, since it lives as long as the request and moves often at its begin.
+    Forward(Box<Exchange>),
+}
+
+/// What a request brings along to the policies.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival<'a> {
+    /// Where it came in.
+    pub place: Place<'a>,
+    /// Whether it may be sent again.
+    pub replay: Replay,
+}
+
+impl Matched {
+    /// Asks each policy in turn.
+    pub fn decide(&self, plan: &Arc<Plan>, arrival: &Arrival<'_>, chance: &mut Chance) -> Result<Decision, Reason> {
+        let decided = ORDER.iter().find_map(|policy| self.enforce(*policy, plan, arrival, chance).break_value());
+        // An order without the last policy has nothing that leads to an origin.
+        decided.unwrap_or(Err(Reason::RefNotResolved))
+    }
+
+    /// What a policy decides; it continues where the next one is asked.
+    fn enforce(
+        &self,
+        policy: Policy,
+        plan: &Arc<Plan>,
+        arrival: &Arrival<'_>,
+        chance: &mut Chance,
+    ) -> ControlFlow<Result<Decision, Reason>> {
+        match policy {
+            Policy::OriginPool => ControlFlow::Break(self.act(plan, arrival, chance)),
+        }
+    }
+
+    fn act(&self, plan: &Arc<Plan>, arrival: &Arrival<'_>, chance: &mut Chance) -> Result<Decision, Reason> {
+        match &self.rule().action {
+            Action::Redirect(redirect) => {
+                let location = redirect.location(&arrival.place, self.prefix_length());
+                Ok(Decision::Redirect { status: redirect.status(), location })
+            }
+            Action::Split(split) => {
+                let backend = split.choose(chance).ok_or(Reason::RefNotResolved)?;
+                let key = split.backends[backend].pool.as_ref().ok_or(Reason::RefNotResolved)?;
+                let pool = plan.pool(key).ok_or(Reason::RefNotResolved)?.clone();
+                let exchange = Exchange::new(plan.clone(), self.clone(), backend, pool, arrival.replay);
+                Ok(Decision::Forward(Box::new(exchange)))
+            }
+        }
+    }
+}

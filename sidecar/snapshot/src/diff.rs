@@ -1,0 +1,83 @@
+//! The one diff: what a receiver that has one set must be sent to have another.
+
+use std::collections::BTreeSet;
+
+use crate::{Batch, Key, Resource, ResourceSet};
+
+/// The batch that turns `old` into `new`, or nothing where they are equal. A held key is neither sent nor removed.
+pub fn diff(old: &ResourceSet, new: &ResourceSet, holds: &BTreeSet<Key>) -> Option<Batch> {
+    let upserts: Vec<Resource> = new
+        .entries()
+        .iter()
+        .filter(|(key, entry)| old.get(key) != Some(entry))
+        .map(|(_, entry)| Resource::clone(&entry.resource))
+        .collect();
+    let removals: Vec<Key> =
+        old.entries().keys().filter(|key| new.get(key).is_none() && !holds.contains(*key)).cloned().collect();
+    if upserts.is_empty() && removals.is_empty() {
+        return None;
+    }
+    Some(Batch { version: new.version(), complete: false, upserts, removals, holds: holds.iter().cloned().collect() })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn resource(name: u8, generation: i64) -> Resource {
+        Resource {
+            key: Some(Key::new("OriginPool", "default", format!("pool-{name}"))),
+            generation,
+            requires: Vec::new(),
+            body: None,
+        }
+    }
+
+    fn any_set() -> impl Strategy<Value = ResourceSet> {
+        prop::collection::btree_map(0u8..12, 0i64..3, 0..10)
+            .prop_map(|world| world.into_iter().map(|(name, generation)| resource(name, generation)).collect())
+    }
+
+    proptest! {
+        #[test]
+        fn applying_the_difference_gives_the_new_set(old in any_set(), new in any_set()) {
+            let reached = match diff(&old, &new, &BTreeSet::new()) {
+                Some(batch) => {
+                    prop_assert_eq!(&batch.version, &new.version());
+                    old.after(&batch)
+                }
+                None => old.clone(),
+            };
+            prop_assert_eq!(&reached, &new);
+            prop_assert_eq!(reached.version(), new.version());
+        }
+
+        #[test]
+        fn a_complete_batch_gives_the_same_set_as_a_difference(old in any_set(), new in any_set()) {
+            prop_assert_eq!(old.after(&new.complete(Vec::new())), new);
+        }
+
+        #[test]
+        fn a_held_key_keeps_what_the_receiver_has(old in any_set(), name in 0u8..12) {
+            let held = Key::new("OriginPool", "default", format!("pool-{name}"));
+            let holds = BTreeSet::from([held.clone()]);
+            let empty = ResourceSet::default();
+            let by_difference = diff(&old, &empty, &holds).map_or_else(|| old.clone(), |batch| old.after(&batch));
+            let by_whole = old.after(&empty.complete(vec![held.clone()]));
+            prop_assert_eq!(by_difference.get(&held), old.get(&held));
+            prop_assert_eq!(by_difference, by_whole);
+        }
+    }
+
+    #[test]
+    fn one_changed_resource_among_many_sends_one_resource() {
+        let old: ResourceSet = (0..200).map(|name| resource(name, 1)).collect();
+        let mut new = old.clone();
+        let changed = resource(7, 2);
+        new.insert(changed.key.clone().unwrap_or_default(), crate::Entry::new(changed.clone()));
+        let batch = diff(&old, &new, &BTreeSet::new());
+        assert_eq!(batch.map(|batch| (batch.upserts, batch.removals)), Some((vec![changed], vec![])));
+    }
+}

@@ -1,0 +1,34 @@
+//! The wire between operator and proxy: keyed resources in atomic batches.
+//!
+//! ```text
+//! translate -> ResourceSet -> diff -> Batch -> (in process, or a network stream) -> Batch -> apply -> ResourceSet
+//! ```
+//!
+//! The messages are generated from `proto/snapshot.proto`, which is also their documentation. This crate adds
+//! what both ends must agree on: how a key is written, what the content version of a set is, what differs
+//! between two sets, and what a batch does to a set.
+//!
+//! Invariants: knows neither Kubernetes nor Pingora; reads no clock; the same set has the same version on every
+//! machine, whatever the path that led to it.
+
+mod diff;
+mod key;
+mod set;
+
+#[allow(missing_docs, clippy::all, clippy::pedantic, clippy::unwrap_used)] // Generated; the comments of the .proto are its docs.
+mod wire {
+    include!(concat!(env!("OUT_DIR"), "/headgate.snapshot.v1.rs"));
+    include!(concat!(env!("OUT_DIR"), "/headgate.snapshot.v1.serde.rs"));
+}
+
+pub use diff::diff;
+pub use set::{Entry, ResourceSet};
+pub use wire::*;
+
+use std::fmt;
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certificate").field("chain_pem", &self.chain_pem).field("key_pem", &"[redacted]").finish()
+    }
+}

@@ -1,0 +1,124 @@
+//! A set of resources and its content version.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use prost::Message as _;
+use sha2::{Digest as _, Sha256};
+
+use crate::{Batch, Key, Resource};
+
+/// A resource with the hash of its bytes, which is computed once.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The resource.
+    pub resource: Arc<Resource>,
+    digest: u128,
+}
+
+impl Entry {
+    /// Hashes a resource.
+    pub fn new(resource: Resource) -> Self {
+        let hash = Sha256::digest(resource.encode_to_vec());
+        let mut first = [0; 16];
+        first.copy_from_slice(&hash[..16]);
+        Self { resource: Arc::new(resource), digest: u128::from_be_bytes(first) }
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest && self.resource == other.resource
+    }
+}
+
+/// Resources by key, with a content version that is kept up as resources come and go.
+///
+/// The version is the sum of the resources' hashes, so that one change costs one hash however large the set is,
+/// and two sets of equal content have equal versions whatever the order of the changes that made them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ResourceSet {
+    entries: BTreeMap<Key, Entry>,
+    sum: u128,
+}
+
+impl ResourceSet {
+    /// The content version: 32 hexadecimal digits.
+    pub fn version(&self) -> String {
+        format!("{:032x}", self.sum)
+    }
+
+    /// The resources in the order of their keys.
+    pub fn entries(&self) -> &BTreeMap<Key, Entry> {
+        &self.entries
+    }
+
+    /// One resource.
+    pub fn get(&self, key: &Key) -> Option<&Entry> {
+        self.entries.get(key)
+    }
+
+    /// Adds or replaces a resource.
+    pub fn insert(&mut self, key: Key, entry: Entry) {
+        self.sum = self.sum.wrapping_add(entry.digest);
+        if let Some(old) = self.entries.insert(key, entry) {
+            self.sum = self.sum.wrapping_sub(old.digest);
+        }
+    }
+
+    /// Withdraws a resource.
+    pub fn remove(&mut self, key: &Key) -> Option<Entry> {
+        let old = self.entries.remove(key)?;
+        self.sum = self.sum.wrapping_sub(old.digest);
+        Some(old)
+    }
+
+    /// What a batch leaves of a set that had `self` before it. Resources without a key are ignored.
+    #[must_use]
+    pub fn after(&self, batch: &Batch) -> Self {
+        let Batch { version: _, complete, upserts, removals, holds } = batch;
+        let mut next = if *complete {
+            let mut kept = Self::default();
+            for key in holds {
+                if let Some(entry) = self.get(key) {
+                    kept.insert(key.clone(), entry.clone());
+                }
+            }
+            kept
+        } else {
+            self.clone()
+        };
+        for key in removals {
+            next.remove(key);
+        }
+        for resource in upserts {
+            if let Some(key) = &resource.key {
+                next.insert(key.clone(), Entry::new(resource.clone()));
+            }
+        }
+        next
+    }
+
+    /// The batch that carries the whole set.
+    pub fn complete(&self, holds: Vec<Key>) -> Batch {
+        Batch {
+            version: self.version(),
+            complete: true,
+            upserts: self.entries.values().map(|entry| Resource::clone(&entry.resource)).collect(),
+            removals: Vec::new(),
+            holds,
+        }
+    }
+}
+
+impl FromIterator<Resource> for ResourceSet {
+    fn from_iter<I: IntoIterator<Item = Resource>>(resources: I) -> Self {
+        let mut set = Self::default();
+        for resource in resources {
+            if let Some(key) = resource.key.clone() {
+                set.insert(key, Entry::new(resource));
+            }
+        }
+        set
+    }
+}

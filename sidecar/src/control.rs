@@ -1,0 +1,229 @@
+//! Puts batches in force, and keeps everything beside the requests in step with the plan.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use headgate_engine::{Context, FrontendId, Listening, Plan, Protocol, Resolutions};
+use headgate_snapshot::resource::Body;
+use headgate_snapshot::{Batch, Key, Report, ResourceSet, Trouble};
+use prost::Message as _;
+use tokio::sync::{Mutex, Notify, mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use crate::listen::Listeners;
+use crate::listen::certificates::ServerCertificate;
+use crate::metrics::Metrics;
+use crate::probe::Prober;
+use crate::resolve::{Answer, Names};
+use crate::state::{Current, Readiness};
+use crate::store::{PlanFile, StoreTrouble};
+
+/// How long readiness waits for the first round of probes.
+const FIRST_PROBES_LIMIT: Duration = Duration::from_secs(2);
+/// Between a change of health and the report of it, so that many changes make one report.
+const REPORT_PAUSE: Duration = Duration::from_millis(20);
+/// Between reports of figures that change with every request.
+const FIGURES_PERIOD: Duration = Duration::from_secs(5);
+
+/// What applying a batch and the tasks beside it have in common.
+pub(crate) struct Shared {
+    pub(crate) name: String,
+    pub(crate) listening: Listening,
+    pub(crate) current: Arc<ArcSwap<Current>>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) reports: watch::Sender<Report>,
+    pub(crate) readiness: watch::Sender<Readiness>,
+    pub(crate) plans: Option<watch::Sender<Arc<ResourceSet>>>,
+    pub(crate) store_trouble: watch::Receiver<StoreTrouble>,
+    pub(crate) control: Mutex<Control>,
+}
+
+/// What one change at a time may touch.
+pub(crate) struct Control {
+    pub(crate) resources: Arc<ResourceSet>,
+    pub(crate) resolutions: Resolutions,
+    pub(crate) listeners: Listeners,
+    pub(crate) names: Names,
+    pub(crate) prober: Prober,
+    /// Frontends of the default listeners, which stay open once they were.
+    pub(crate) kept: BTreeSet<FrontendId>,
+    /// Why the last plan could not be loaded from disk.
+    pub(crate) load_trouble: Option<String>,
+}
+
+impl Shared {
+    /// Serves the last plan kept on disk, until a batch comes.
+    pub(crate) async fn load(&self, file: &PlanFile) {
+        match file.load() {
+            Ok(None) => {}
+            Ok(Some(batch)) => {
+                let report = self.apply(&batch).await;
+                tracing::info!(version = report.version, "serving the last plan from disk");
+            }
+            Err(error) => {
+                tracing::warn!(reason = "PlanNotLoaded", "{error}");
+                let mut control = self.control.lock().await;
+                control.load_trouble = Some(error.to_string());
+                self.publish(&control);
+            }
+        }
+    }
+
+    pub(crate) async fn apply(&self, batch: &Batch) -> Report {
+        let mut control = self.control.lock().await;
+        // What could not be loaded is replaced by this one.
+        control.load_trouble = None;
+        control.resources = Arc::new(control.resources.after(batch));
+        let previous = self.current.load_full();
+        let check_certificate = |certificate: &_| match ServerCertificate::new(certificate) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        };
+        let context = Context {
+            listening: self.listening,
+            resolutions: &control.resolutions,
+            check_certificate: &check_certificate,
+        };
+        let plan = Arc::new(Plan::compile(&control.resources, Some(&previous.plan), &context));
+        self.current.store(Arc::new(Current::new(Arc::clone(&plan), &previous)));
+        self.metrics.plans_applied.inc();
+        self.metrics.batch_bytes.inc_by(u64::try_from(batch.encoded_len()).unwrap_or(u64::MAX));
+        self.metrics.plan_resources.set(i64::try_from(control.resources.entries().len()).unwrap_or(i64::MAX));
+        control.follow(&plan, self.listening);
+        if let Some(plans) = &self.plans {
+            plans.send_replace(Arc::clone(&control.resources));
+        }
+        self.readiness.send_if_modified(|readiness| {
+            let first = *readiness == Readiness::WaitingForPlan;
+            if first {
+                *readiness = Readiness::WaitingForProbes;
+            }
+            first
+        });
+        self.publish(&control)
+    }
+
+    /// Makes a report and publishes it where it differs from the last one.
+    fn publish(&self, control: &Control) -> Report {
+        let current = self.current.load();
+        let mut refusals = current.plan.refusals();
+        refusals.extend(current.refusals.iter().cloned());
+        let trouble = |reason: &str, message: &String| Trouble { reason: reason.to_owned(), message: message.clone() };
+        let mut troubles: Vec<Trouble> =
+            control.listeners.failures().map(|message| trouble("ListenerNotBound", message)).collect();
+        troubles.extend(control.load_trouble.iter().map(|message| trouble("PlanNotLoaded", message)));
+        troubles.extend(self.store_trouble.borrow().iter().map(|message| trouble("PlanNotStored", message)));
+        let report = Report {
+            proxy: self.name.clone(),
+            version: current.plan.version().to_owned(),
+            refusals,
+            pools: current.plan.health(),
+            troubles,
+        };
+        self.reports.send_if_modified(|last| {
+            let changed = *last != report;
+            if changed {
+                last.clone_from(&report);
+            }
+            changed
+        });
+        report
+    }
+}
+
+impl Control {
+    /// Makes everything beside the requests follow a plan.
+    fn follow(&mut self, plan: &Plan, listening: Listening) {
+        self.kept.extend(default_frontends(&self.resources, listening));
+        let wanted: Vec<FrontendId> = plan.frontends().collect();
+        let kept: Vec<FrontendId> = self.kept.iter().copied().collect();
+        self.listeners.reconcile(&wanted, &kept);
+        let names = plan.names();
+        self.resolutions.retain(|name| names.contains(name));
+        self.names.reconcile(names.into_iter().map(str::to_owned));
+        self.prober.reconcile(&plan.pools());
+    }
+}
+
+/// The frontends of the default listeners.
+fn default_frontends(resources: &ResourceSet, listening: Listening) -> Vec<FrontendId> {
+    let Some(entry) = resources.get(&Key::default_listeners()) else { return Vec::new() };
+    let Some(Body::Gateway(gateway)) = &entry.resource.body else { return Vec::new() };
+    if listening == Listening::Merged {
+        return Vec::new();
+    }
+    let frontend = |listener: &headgate_snapshot::Listener| {
+        let protocol = match listener.protocol() {
+            headgate_snapshot::Protocol::Http => Protocol::Http,
+            headgate_snapshot::Protocol::Https => Protocol::Https,
+            headgate_snapshot::Protocol::Unspecified => return None,
+        };
+        Some(FrontendId { port: u16::try_from(listener.port).ok()?, protocol })
+    };
+    gateway.listeners.iter().filter_map(frontend).collect()
+}
+
+/// Writes the answers of name servers down.
+pub(crate) async fn write_answers(shared: Arc<Shared>, mut answers: mpsc::Receiver<(String, Answer)>) {
+    while let Some((name, answer)) = answers.recv().await {
+        let mut control = shared.control.lock().await;
+        let plan = Arc::clone(&shared.current.load().plan);
+        // The question may have been asked for a plan that is gone.
+        if !plan.names().contains(name.as_str()) {
+            continue;
+        }
+        let differs = match answer {
+            Ok(addresses) => control.resolutions.answered(&name, addresses),
+            Err(failure) => control.resolutions.failed(&name, failure),
+        };
+        if differs {
+            plan.resolve(&control.resolutions);
+            control.prober.look_again();
+            shared.publish(&control);
+        }
+    }
+}
+
+/// Publishes a report when health or a trouble changes, and now and then for the figures.
+pub(crate) async fn report_changes(shared: Arc<Shared>, changed: Arc<Notify>) {
+    let mut figures = interval(FIGURES_PERIOD);
+    figures.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut store_trouble = shared.store_trouble.clone();
+    let mut stored = shared.plans.is_some();
+    loop {
+        tokio::select! {
+            () = changed.notified() => sleep(REPORT_PAUSE).await,
+            _ = figures.tick() => {}
+            told = store_trouble.changed(), if stored => stored = told.is_ok(),
+        }
+        let control = shared.control.lock().await;
+        shared.publish(&control);
+    }
+}
+
+/// Waits for the first plan and one round of its probes, at most for a while.
+pub(crate) async fn become_ready(shared: Arc<Shared>) {
+    let mut readiness = shared.readiness.subscribe();
+    if readiness.wait_for(|readiness| *readiness != Readiness::WaitingForPlan).await.is_err() {
+        return;
+    }
+    let mut reports = shared.reports.subscribe();
+    let all_probed = async {
+        while !shared.current.load().plan.pools().iter().all(|pool| pool.is_probed()) {
+            if reports.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    // Not in time is not an error: an endpoint that was not probed yet is used after healthy ones.
+    let _ = timeout(FIRST_PROBES_LIMIT, all_probed).await;
+    shared.readiness.send_if_modified(|readiness| {
+        let waited = *readiness == Readiness::WaitingForProbes;
+        if waited {
+            *readiness = Readiness::Ready;
+        }
+        waited
+    });
+}

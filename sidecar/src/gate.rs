@@ -1,0 +1,370 @@
+//! The adapter between Pingora's phases and the engine. Each phase is a thin call; what is decided is decided there.
+//!
+//! ```text
+//! early_request_filter   timeouts of the connection
+//! request_filter         arrive (arrival.rs): normalise, route, decide, select -> an answer of our own, or onwards
+//! upstream_peer          the selected endpoint, again after each failure that the engine lets try again
+//! connected_to_upstream  the guard gets the attempt's deadline
+//! upstream_request_filter  what the origin sees
+//! upstream_response_filter the answer's headers are here: the guard rests
+//! response_filter        what the client sees
+//! fail_to_proxy          an answer of our own, if none has begun
+//! logging                the one end: counted and logged
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use bytes::Bytes;
+use headgate_engine::{Failure, Next, Reason, TrustedProxies};
+use headgate_snapshot::Key;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::HttpModules;
+use pingora::protocols::Digest;
+use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorSource, ErrorType, Result};
+
+use crate::access_log::AccessLogger;
+use crate::arrival::{Arrived, set_path};
+use crate::clock::Clock;
+use crate::config::{ClientLimits, Frontends};
+use crate::http::answer::{Format, redirect, refuse};
+use crate::http::headers::{RequestHeaders, ResponseHeaders, consume_commands};
+use crate::listen::connection::Connection;
+use crate::metrics::{AttemptResult, Metrics};
+use crate::origin::connect::guard_of;
+use crate::origin::guard::Guard;
+use crate::origin::peer::{PeerSettings, Peers};
+use crate::passage::{Attempt, Passage, failure_of, fault_of_client};
+use crate::state::Current;
+
+/// The status in the log of a request whose client went away before an answer.
+const CLIENT_CLOSED: u16 = 499;
+
+/// What all requests share.
+pub(crate) struct Gate {
+    pub(crate) current: Arc<ArcSwap<Current>>,
+    pub(crate) clock: Clock,
+    pub(crate) peers: Peers,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) access_log: Option<AccessLogger>,
+    pub(crate) trusted_proxies: TrustedProxies,
+    pub(crate) limits: ClientLimits,
+    pub(crate) frontends: Frontends,
+}
+
+impl Gate {
+    /// What is left of the whole exchange's time, absent: no limit.
+    fn left(&self, passage: &Passage) -> Option<Duration> {
+        passage.exchange_deadline().map(|deadline| deadline.saturating_duration_since(self.clock.now()))
+    }
+
+    /// Gives a guard the deadline of the attempt, counted from now.
+    fn arm(&self, guard: Arc<Guard>, passage: &mut Passage) {
+        let Some(exchange) = &passage.exchange else { return };
+        let attempt = self.clock.now() + exchange.timeouts().answer;
+        let deadline = passage.exchange_deadline().map_or(attempt, |exchange| exchange.min(attempt));
+        let armed = guard.arm(self.clock.millis_at(deadline));
+        passage.guard = Some((guard, armed));
+    }
+
+    /// Tells the engine of a failed attempt, and the error whether there is another.
+    fn attempt_failed(&self, passage: &mut Passage, failure: Failure, error: &mut Error) {
+        passage.attempt = Attempt::None;
+        passage.guard = None;
+        self.metrics.count_attempt(AttemptResult::Failed(failure.reason()));
+        let next = match passage.exchange.as_mut() {
+            Some(exchange) => exchange.failed(failure, &mut passage.chance),
+            None => Next::GiveUp(failure.reason()),
+        };
+        match next {
+            Next::TryAgain => error.set_retry(true),
+            Next::GiveUp(reason) => {
+                passage.reason = Some(reason);
+                error.set_retry(false);
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Gate {
+    type CTX = Passage;
+
+    fn new_ctx(&self) -> Passage {
+        Passage::begin(self.clock.now())
+    }
+
+    /// No modules: compression is not ours.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    async fn early_request_filter(&self, session: &mut Session, _passage: &mut Passage) -> Result<()> {
+        self.metrics.requests_in_flight.inc();
+        // Pingora keeps a connection for ever where the client does not say otherwise.
+        if session.get_keepalive().is_some() {
+            session.set_keepalive(Some(self.limits.keep_alive.as_secs()));
+        }
+        session.set_read_timeout(Some(self.limits.body));
+        session.set_write_timeout(Some(self.limits.body));
+        Ok(())
+    }
+
+    async fn request_filter(&self, session: &mut Session, passage: &mut Passage) -> Result<bool> {
+        match self.arrive(session, passage) {
+            Ok(Arrived::Onwards) => Ok(false),
+            Ok(Arrived::Redirected { status, location }) => {
+                redirect(session, status, &location).await?;
+                Ok(true)
+            }
+            Err(reason) => {
+                passage.reason = Some(reason);
+                let format = Format::of(&session.req_header().headers);
+                refuse(session, reason, format).await?;
+                Ok(true)
+            }
+        }
+    }
+
+    async fn upstream_peer(&self, _session: &mut Session, passage: &mut Passage) -> Result<Box<HttpPeer>> {
+        let give_up = |reason: Reason| Error::explain(ErrorType::HTTPStatus(reason.status()), reason.word());
+        let left = self.left(passage);
+        if left.is_some_and(|left| left.is_zero()) {
+            passage.reason = Some(Reason::OriginTimeout);
+            return Err(give_up(Reason::OriginTimeout));
+        }
+        let Passage { exchange: Some(exchange), pinned: Some(pinned), chance, attempts, .. } = passage else {
+            return Err(give_up(Reason::NoRoute));
+        };
+        // The first selection was made on arrival, so that "none" is answered before anything is begun.
+        if *attempts > 0
+            && let Err(reason) = exchange.select(chance)
+        {
+            passage.reason = Some(reason);
+            return Err(give_up(reason));
+        }
+        *attempts += 1;
+        if *attempts > 1 {
+            self.metrics.retries.inc();
+        }
+        let timeouts = exchange.timeouts();
+        let pool: &Key = exchange.pool().key();
+        let peer = exchange.selection().and_then(|selection| {
+            let settings = PeerSettings {
+                origin: selection.origin(),
+                address: selection.endpoint().address(),
+                namespace: &pool.namespace,
+                connect: left.map_or(timeouts.connect, |left| left.min(timeouts.connect)),
+                idle: timeouts.idle,
+            };
+            self.peers.peer(&settings, &pinned.trust)
+        });
+        passage.attempt = Attempt::Waiting;
+        peer.ok_or_else(|| {
+            passage.reason = Some(Reason::ConnectFailed);
+            give_up(Reason::ConnectFailed)
+        })
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        passage: &mut Passage,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        self.attempt_failed(passage, Failure::Connect, &mut error);
+        error
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        _reused: bool,
+        _peer: &HttpPeer,
+        _descriptor: std::os::unix::io::RawFd,
+        digest: Option<&Digest>,
+        passage: &mut Passage,
+    ) -> Result<()> {
+        passage.guard = None;
+        if let Some(guard) = guard_of(digest) {
+            self.arm(guard, passage);
+        }
+        Ok(())
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _session: &mut Session,
+        request: &mut RequestHeader,
+        passage: &mut Passage,
+    ) -> Result<()> {
+        let Some(exchange) = &passage.exchange else { return Ok(()) };
+        exchange.change_request(&mut RequestHeaders(request));
+        let rewritten = match exchange.path(request.uri.path()) {
+            path if path == request.uri.path() => None,
+            path => Some(path.into_owned()),
+        };
+        if let Some(path) = rewritten {
+            set_path(request, &path)?;
+        }
+        if let Some(host) = exchange.host() {
+            request.insert_header(::http::header::HOST, host)?;
+        }
+        Ok(())
+    }
+
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end_of_stream: bool,
+        passage: &mut Passage,
+    ) -> Result<()> {
+        // The time of an attempt begins when the request has been sent, however long that takes.
+        if body.is_some()
+            && passage.attempt == Attempt::Waiting
+            && let Some((guard, _)) = passage.guard.take()
+        {
+            self.arm(guard, passage);
+        }
+        Ok(())
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        _session: &mut Session,
+        response: &mut ResponseHeader,
+        passage: &mut Passage,
+    ) -> Result<()> {
+        let is_interim = response.status.is_informational() && response.status != 101;
+        if is_interim {
+            return Ok(());
+        }
+        if let Some((guard, armed)) = passage.guard.take() {
+            guard.disarm(armed);
+            let fired = guard.has_fired();
+            if let Some(deadline) = passage.exchange_deadline()
+                && response.status != 101
+            {
+                let armed = guard.arm(self.clock.millis_at(deadline));
+                passage.guard = Some((guard, armed));
+            }
+            if fired {
+                return Err(Error::explain(ErrorType::ReadTimedout, "the attempt's time was over").into_up());
+            }
+        }
+        passage.attempt = Attempt::Answered;
+        self.metrics.count_attempt(AttemptResult::Answered);
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        passage: &mut Passage,
+    ) -> Result<()> {
+        if session.is_process_shutting_down() {
+            session.set_keepalive(None);
+        }
+        consume_commands(response);
+        if let Some(exchange) = &passage.exchange {
+            if response.status == 101 {
+                // From now on both sides may be silent as long as the pool says.
+                let idle = exchange.timeouts().idle;
+                session.set_read_timeout(Some(idle));
+                session.set_write_timeout(Some(idle));
+            }
+            exchange.change_response(&mut ResponseHeaders(response));
+        }
+        Ok(())
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        passage: &mut Passage,
+        _reused: bool,
+    ) -> Box<Error> {
+        let answer_begun = passage.attempt == Attempt::Answered || session.response_written().is_some();
+        match failure_of(&error, passage, answer_begun) {
+            Some(failure) if !answer_begun => self.attempt_failed(passage, failure, &mut error),
+            Some(failure) => {
+                passage.reason = Some(failure.reason());
+                error.set_retry(false);
+            }
+            None => {
+                if passage.attempt == Attempt::Waiting {
+                    self.metrics.count_attempt(AttemptResult::Abandoned);
+                }
+                passage.reason = fault_of_client(&error);
+                error.set_retry(false);
+            }
+        }
+        error
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, passage: &mut Passage) -> FailToProxy {
+        let reason = passage.reason.or_else(|| match error.esource() {
+            ErrorSource::Downstream => fault_of_client(error),
+            ErrorSource::Upstream | ErrorSource::Internal | ErrorSource::Unset => Some(Reason::OriginProtocol),
+        });
+        passage.reason = reason;
+        // After 101 the connection speaks another protocol, and an answer of ours would be taken for a part of it.
+        let begun = session
+            .response_written()
+            .is_some_and(|response| response.status == 101 || !response.status.is_informational());
+        if let Some(reason) = reason
+            && !begun
+        {
+            // Pingora closes the connection after a failed attempt, and the client should know.
+            session.set_keepalive(None);
+            let format = Format::of(&session.req_header().headers);
+            // An error means that the client has gone.
+            let _ = refuse(session, reason, format).await;
+        }
+        FailToProxy { error_code: reason.map_or(0, Reason::status), can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, session: &mut Session, _error: Option<&Error>, passage: &mut Passage) {
+        if let Some((guard, armed)) = passage.guard.take() {
+            guard.disarm(armed);
+        }
+        let status = session.response_written().map_or(CLIENT_CLOSED, |response| response.status.as_u16());
+        self.metrics.requests_in_flight.dec();
+        self.metrics.count_request(passage.reason, status);
+        let now = self.clock.now();
+        let elapsed = now.saturating_duration_since(passage.began);
+        self.metrics.request_duration.observe(elapsed.as_secs_f64());
+        if let Some(access_log) = &self.access_log {
+            access_log.log(passage.record(session, status, now, self.clock.since_epoch()));
+        }
+    }
+
+    /// Pingora's own lines for each failed request are left out: the metrics and the access log say it.
+    fn suppress_error_log(&self, _session: &Session, _passage: &Passage, _error: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _session: &Session,
+        _passage: &Passage,
+        _error: &Error,
+        _context: ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+}
+
+impl Gate {
+    /// The connection of a request.
+    pub(crate) fn connection(session: &Session) -> Option<&Arc<Connection>> {
+        Connection::of(session.digest())
+    }
+}

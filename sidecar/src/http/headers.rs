@@ -1,0 +1,109 @@
+//! Headers on their way through, beyond what the engine decides of them.
+
+use headgate_engine::Headers;
+use http::header::COOKIE;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use pingora::Result;
+use pingora::http::{RequestHeader, ResponseHeader};
+
+/// Headers of ours: an origin's are consumed here and never reach the client.
+const OWN_PREFIX: &str = "headgate-";
+/// What an origin says to caches such as ours about an answer, which is nothing to the client either.
+const CACHE_TAG: &str = "cache-tag";
+
+/// Joins the pieces that HTTP/2 may cut a cookie into: HTTP/1.1 origins and we ourselves want one line.
+pub(crate) fn join_cookies(request: &mut RequestHeader) -> Result<()> {
+    let mut pieces = request.headers.get_all(COOKIE).iter();
+    let (Some(first), Some(second)) = (pieces.next(), pieces.next()) else { return Ok(()) };
+    let mut joined = first.as_bytes().to_vec();
+    for piece in std::iter::once(second).chain(pieces) {
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(piece.as_bytes());
+    }
+    request.insert_header(COOKIE, joined)
+}
+
+/// Removes what an origin says to us and not to the client.
+pub(crate) fn consume_commands(response: &mut ResponseHeader) {
+    // Nearly no answer has any, and then nothing is allocated.
+    let is_command = |name: &&HeaderName| name.as_str().starts_with(OWN_PREFIX) || name.as_str() == CACHE_TAG;
+    let found: Vec<HeaderName> = response.headers.keys().filter(is_command).cloned().collect();
+    for name in found {
+        response.remove_header(&name);
+    }
+}
+
+/// Whether a request's headers are within the limits.
+pub(crate) fn fit(headers: &HeaderMap, most_bytes: usize, most_headers: usize) -> bool {
+    let bytes = || headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
+    headers.len() <= most_headers && bytes() <= most_bytes
+}
+
+/// A request's headers, as the engine changes them.
+pub(crate) struct RequestHeaders<'a>(pub(crate) &'a mut RequestHeader);
+
+/// An answer's headers, as the engine changes them.
+pub(crate) struct ResponseHeaders<'a>(pub(crate) &'a mut ResponseHeader);
+
+// A name and a value that exist are valid, so that putting them in cannot fail.
+
+impl Headers for RequestHeaders<'_> {
+    fn map(&self) -> &HeaderMap {
+        &self.0.headers
+    }
+
+    fn set(&mut self, name: &HeaderName, value: &HeaderValue) {
+        let _ = self.0.insert_header(name, value);
+    }
+
+    fn add(&mut self, name: &HeaderName, value: &HeaderValue) {
+        let _ = self.0.append_header(name, value);
+    }
+
+    fn remove(&mut self, name: &HeaderName) {
+        self.0.remove_header(name);
+    }
+}
+
+impl Headers for ResponseHeaders<'_> {
+    fn map(&self) -> &HeaderMap {
+        &self.0.headers
+    }
+
+    fn set(&mut self, name: &HeaderName, value: &HeaderValue) {
+        let _ = self.0.insert_header(name, value);
+    }
+
+    fn add(&mut self, name: &HeaderName, value: &HeaderValue) {
+        let _ = self.0.append_header(name, value);
+    }
+
+    fn remove(&mut self, name: &HeaderName) {
+        self.0.remove_header(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pieces_of_a_cookie_are_joined() {
+        let mut request = RequestHeader::build("GET", b"/", None).unwrap();
+        request.append_header("cookie", "a=1").unwrap();
+        request.append_header("cookie", "b=2").unwrap();
+        join_cookies(&mut request).unwrap();
+        let cookies: Vec<_> = request.headers.get_all(COOKIE).iter().collect();
+        assert_eq!(cookies, ["a=1; b=2"]);
+    }
+
+    #[test]
+    fn an_origins_commands_do_not_reach_the_client() {
+        let mut response = ResponseHeader::build(200, None).unwrap();
+        response.append_header("Headgate-Cost", "3").unwrap();
+        response.append_header("Cache-Tag", "news").unwrap();
+        response.append_header("Content-Type", "text/plain").unwrap();
+        consume_commands(&mut response);
+        assert_eq!(response.headers.keys().collect::<Vec<_>>(), ["content-type"]);
+    }
+}

@@ -1,0 +1,339 @@
+//! A whole proxy: started from a [`Config`], fed with batches, drained.
+//!
+//! ```text
+//! apply(Batch) -> ResourceSet -> Plan::compile -> Current -- one swap --> requests, handshakes
+//!                                                   |-> listeners, names, probes, the plan on disk
+//!                                                   `-> Report
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZero;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use headgate_engine::{FrontendId, Listening, Protocol, Resolutions, TrustedProxies};
+use headgate_snapshot::{Batch, Report};
+use pingora::apps::{HttpServerApp as _, HttpServerOptions};
+use pingora::proxy::{HttpProxy, http_proxy};
+use pingora::server::configuration::ServerConf;
+use tokio::runtime::{Handle, Runtime};
+use tokio::sync::{Mutex, Notify, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::access_log::AccessLogger;
+use crate::admin;
+use crate::clock::Clock;
+use crate::config::{Config, DrainTimes, Frontends};
+use crate::control::{Control, Shared, become_ready, report_changes, write_answers};
+use crate::gate::Gate;
+use crate::listen::{Acceptance, BindError, Connections, Listeners, bind};
+use crate::metrics::Metrics;
+use crate::origin::connect::OriginConnector;
+use crate::origin::guard::Guards;
+use crate::origin::peer::Peers;
+use crate::origin::tls::ProbeTls;
+use crate::probe::{Prober, Probing};
+use crate::resolve::Names;
+use crate::state::{Current, Readiness};
+use crate::store::{self, PlanFile};
+
+/// Pingora's own bound on attempts. The engine ends them long before: by endpoints, origins and fallbacks.
+const MOST_ATTEMPTS: usize = 1_000;
+/// Unused connections to origins that each thread may keep.
+const UNUSED_CONNECTIONS: usize = 512;
+/// Answers of name servers that may wait to be written down.
+const ANSWERS_QUEUE: usize = 64;
+
+/// Why a proxy cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address that cannot be listened on.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The access log cannot be opened.
+    #[error("cannot open the access log: {0}")]
+    AccessLog(#[source] io::Error),
+    /// The threads that serve requests cannot be started.
+    #[error("cannot start the threads that serve requests: {0}")]
+    Threads(#[source] io::Error),
+    /// The metrics cannot be registered.
+    #[error("cannot register the metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// Where a proxy listens.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LocalAddresses {
+    /// The admin listener.
+    pub admin: SocketAddr,
+    /// Listeners by the port and protocol that the plan gives them. Merged HTTP listeners have port 80, merged HTTPS
+    /// ones 443.
+    pub frontends: BTreeMap<FrontendId, SocketAddr>,
+}
+
+impl LocalAddresses {
+    /// The first listener of HTTP.
+    pub fn http(&self) -> Option<SocketAddr> {
+        self.first(Protocol::Http)
+    }
+
+    /// The first listener of HTTPS.
+    pub fn https(&self) -> Option<SocketAddr> {
+        self.first(Protocol::Https)
+    }
+
+    fn first(&self, wanted: Protocol) -> Option<SocketAddr> {
+        self.frontends.iter().find(|(frontend, _)| frontend.protocol == wanted).map(|(_, address)| *address)
+    }
+}
+
+/// How a drain ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Drained {
+    /// Every request was answered.
+    Idle,
+    /// The grace period was over before that.
+    GraceOver,
+}
+
+/// A running proxy. Dropping it stops it at once; [`Proxy::drain`] stops it without losing requests.
+pub struct Proxy {
+    shared: Arc<Shared>,
+    admin: SocketAddr,
+    drain_times: DrainTimes,
+    draining: watch::Sender<bool>,
+    http: Arc<HttpProxy<Gate>>,
+    connections: Arc<Connections>,
+    /// Tasks beside the requests. They end with the proxy.
+    _tasks: JoinSet<()>,
+    workers: Workers,
+}
+
+/// The threads that serve requests.
+struct Workers {
+    handle: Handle,
+    runtime: Option<Runtime>,
+}
+
+impl Workers {
+    fn start(threads: usize) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads)
+            .thread_name("headgate-worker")
+            .enable_all()
+            .build()?;
+        Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        // A runtime may not be dropped where blocking is forbidden.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// What nearly everything else is made from.
+struct Parts {
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    current: Arc<ArcSwap<Current>>,
+    guards: Arc<Guards>,
+    threads: usize,
+}
+
+impl Parts {
+    fn new(config: &Config) -> Result<Self, StartError> {
+        let threads = match config.threads {
+            0 => std::thread::available_parallelism().map_or(1, NonZero::get),
+            threads => threads,
+        };
+        Ok(Self {
+            clock: Clock::start(),
+            metrics: Arc::new(Metrics::new()?),
+            current: Arc::default(),
+            guards: Arc::default(),
+            threads,
+        })
+    }
+
+    /// Pingora with our gate in it.
+    fn pingora(&self, config: &Config) -> Result<Arc<HttpProxy<Gate>>, StartError> {
+        let access_log = AccessLogger::start(&config.access_log, self.metrics.access_log_dropped.clone())
+            .map_err(StartError::AccessLog)?;
+        let gate = Gate {
+            current: Arc::clone(&self.current),
+            clock: self.clock,
+            peers: Peers::new(OriginConnector::new(Arc::clone(&self.guards))),
+            metrics: Arc::clone(&self.metrics),
+            access_log,
+            trusted_proxies: TrustedProxies(config.trusted_proxies.clone()),
+            limits: config.limits,
+            frontends: config.frontends.clone(),
+        };
+        let configuration = ServerConf {
+            threads: self.threads,
+            max_retries: MOST_ATTEMPTS,
+            upstream_keepalive_pool_size: UNUSED_CONNECTIONS,
+            ..ServerConf::default()
+        };
+        let mut proxy = http_proxy(&Arc::new(configuration), gate);
+        let mut options = HttpServerOptions::default();
+        options.h2c = true;
+        options.h2_idle_timeout = Some(config.limits.keep_alive);
+        proxy.server_options = Some(options);
+        Ok(Arc::new(proxy))
+    }
+
+    /// What applies batches, with the tasks beside it.
+    fn shared(
+        &self,
+        config: &Config,
+        listeners: Listeners,
+        readiness: watch::Sender<Readiness>,
+        tasks: &mut JoinSet<()>,
+    ) -> Arc<Shared> {
+        let (trouble, store_trouble) = watch::channel(None);
+        let plans = config.data_dir.as_deref().map(|data_dir| {
+            let (plans, newest) = watch::channel(Arc::default());
+            tasks.spawn(store::keep(PlanFile::new(data_dir), newest, trouble));
+            plans
+        });
+        let (answers, answered) = mpsc::channel(ANSWERS_QUEUE);
+        let changed = Arc::new(Notify::new());
+        let probing = Probing {
+            clock: self.clock,
+            current: Arc::clone(&self.current),
+            tls: ProbeTls::default(),
+            metrics: Arc::clone(&self.metrics),
+            changed: Arc::clone(&changed),
+        };
+        let shared = Arc::new(Shared {
+            name: config.name.clone(),
+            listening: match config.frontends {
+                Frontends::Merged { .. } => Listening::Merged,
+                Frontends::ByPort { .. } => Listening::ByPort,
+            },
+            current: Arc::clone(&self.current),
+            metrics: Arc::clone(&self.metrics),
+            reports: watch::Sender::new(Report { proxy: config.name.clone(), ..Report::default() }),
+            readiness,
+            plans,
+            store_trouble,
+            control: Mutex::new(Control {
+                resources: Arc::default(),
+                resolutions: Resolutions::default(),
+                listeners,
+                names: Names::new(&config.dns_servers, answers),
+                prober: Prober::new(Arc::new(probing)),
+                kept: BTreeSet::new(),
+                load_trouble: None,
+            }),
+        });
+        tasks.spawn(write_answers(Arc::clone(&shared), answered));
+        tasks.spawn(report_changes(Arc::clone(&shared), changed));
+        tasks.spawn(become_ready(Arc::clone(&shared)));
+        shared
+    }
+}
+
+impl Proxy {
+    /// Binds what is bound from the start, serves the last plan where one is kept, and answers on the admin listener,
+    /// on which `routes` are served beside the proxy's own.
+    pub async fn start(config: Config, routes: Router) -> Result<Self, StartError> {
+        // Another part of the process may have chosen already; it can only have chosen the same.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let parts = Parts::new(&config)?;
+        let workers = Workers::start(parts.threads).map_err(StartError::Threads)?;
+        let (draining, is_draining) = watch::channel(false);
+        let (readiness, is_ready) = watch::channel(Readiness::WaitingForPlan);
+        let http = parts.pingora(&config)?;
+        let connections = Arc::new(Connections::default());
+        let acceptance = Acceptance {
+            proxy: Arc::clone(&http),
+            current: Arc::clone(&parts.current),
+            workers: workers.handle.clone(),
+            limits: config.limits,
+            metrics: Arc::clone(&parts.metrics),
+            connections: Arc::clone(&connections),
+            draining: is_draining,
+            readiness: is_ready.clone(),
+        };
+        let mut listeners = Listeners::new(config.frontends.clone(), Arc::new(acceptance));
+        listeners.open_fixed()?;
+        let admin_listener = bind_admin(config.admin)?;
+        let admin = admin_listener.local_addr().map_err(|source| BindError { address: config.admin, source })?;
+
+        workers.handle.spawn(Arc::clone(&parts.guards).run(parts.clock));
+        let mut tasks = JoinSet::new();
+        let shared = parts.shared(&config, listeners, readiness, &mut tasks);
+        let shown = admin::Shown {
+            current: parts.current,
+            metrics: parts.metrics,
+            reports: shared.reports.subscribe(),
+            readiness: is_ready,
+            workers: workers.handle.clone(),
+        };
+        let routes = admin::routes(shown).merge(routes).into_make_service_with_connect_info::<SocketAddr>();
+        tasks.spawn(async move {
+            if let Err(error) = axum::serve(admin_listener, routes).await {
+                tracing::error!(%error, "the admin listener has stopped");
+            }
+        });
+        if let Some(data_dir) = &config.data_dir {
+            shared.load(&PlanFile::new(data_dir)).await;
+        }
+        Ok(Self { shared, admin, drain_times: config.drain, draining, http, connections, _tasks: tasks, workers })
+    }
+
+    /// Puts a batch in force, and tells what came of it.
+    pub async fn apply(&self, batch: Batch) -> Report {
+        self.shared.apply(&batch).await
+    }
+
+    /// The newest report, and each after it: after batches, and when health or troubles change.
+    pub fn reports(&self) -> watch::Receiver<Report> {
+        self.shared.reports.subscribe()
+    }
+
+    /// What is in force now, for those who explain it.
+    pub fn plan(&self) -> Arc<headgate_engine::Plan> {
+        Arc::clone(&self.shared.current.load().plan)
+    }
+
+    /// Where the proxy listens now.
+    pub async fn local_addresses(&self) -> LocalAddresses {
+        let frontends = self.shared.control.lock().await.listeners.addresses();
+        LocalAddresses { admin: self.admin, frontends }
+    }
+
+    /// Stops without losing requests: first readiness goes, after a delay the listeners, then connections as their
+    /// requests are answered. Returns as soon as none is left, or when the grace period is over.
+    pub async fn drain(&self) -> Drained {
+        self.shared.readiness.send_replace(Readiness::Draining);
+        sleep(self.drain_times.delay).await;
+        self.shared.control.lock().await.listeners.close();
+        self.draining.send_replace(true);
+        // Lets connections go that wait for their next request.
+        self.http.http_cleanup().await;
+        match timeout(self.drain_times.grace, self.connections.none_left()).await {
+            Ok(()) => Drained::Idle,
+            Err(_) => Drained::GraceOver,
+        }
+    }
+
+    /// Tasks that serve connections and origins now, for tests that look for leaks.
+    pub fn tasks(&self) -> usize {
+        self.workers.handle.metrics().num_alive_tasks()
+    }
+}
+
+fn bind_admin(address: SocketAddr) -> Result<tokio::net::TcpListener, BindError> {
+    bind(address).and_then(tokio::net::TcpListener::from_std).map_err(|source| BindError { address, source })
+}

@@ -1,0 +1,73 @@
+//! An own certificate authority.
+
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+
+/// An authority that signs certificates.
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+/// A certificate with its key.
+#[derive(Clone, Debug)]
+pub struct Leaf {
+    /// The certificate, PEM.
+    pub chain_pem: String,
+    /// The private key, PEM.
+    pub key_pem: String,
+}
+
+impl Authority {
+    /// A new authority with a key of its own.
+    pub fn new(name: &str) -> Self {
+        let mut parameters = CertificateParams::new(Vec::new()).expect("no names, no bad name");
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        parameters.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate().expect("failed to make a key");
+        Self { issuer: CertifiedIssuer::self_signed(parameters, key).expect("failed to sign the authority") }
+    }
+
+    /// The authority's certificate, PEM.
+    pub fn pem(&self) -> String {
+        self.issuer.pem()
+    }
+
+    /// A new certificate for these names.
+    pub fn issue(&self, names: &[&str]) -> Leaf {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let parameters = CertificateParams::new(names).expect("a test's names are valid");
+        let key = KeyPair::generate().expect("failed to make a key");
+        let certificate = parameters.signed_by(&key, &*self.issuer).expect("failed to sign a certificate");
+        Leaf { chain_pem: certificate.pem(), key_pem: key.serialize_pem() }
+    }
+
+    /// A client that trusts this authority alone and offers these protocols.
+    pub fn client(&self, protocols: &[&str]) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.issuer.der().clone()).expect("the authority's certificate is valid");
+        let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        Arc::new(config)
+    }
+}
+
+impl Leaf {
+    /// The certificate, DER.
+    pub fn der(&self) -> CertificateDer<'static> {
+        CertificateDer::from_pem_slice(self.chain_pem.as_bytes()).expect("this PEM was just written")
+    }
+
+    /// A server with this certificate that offers these protocols.
+    pub fn server(&self, protocols: &[&str]) -> Arc<ServerConfig> {
+        let key = PrivateKeyDer::from_pem_slice(self.key_pem.as_bytes()).expect("this PEM was just written");
+        let mut config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![self.der()], key)
+            .expect("the key belongs to the certificate");
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        Arc::new(config)
+    }
+}

@@ -1,0 +1,13 @@
+//! What a user sees of `headgate standalone`: one module a theme, one test a promise.
+
+mod bad_input;
+mod command_line;
+mod contract;
+mod edits;
+mod exchange;
+mod failover;
+mod harness;
+mod lifecycle;
+mod pools;
+mod routes;
+mod troubles;
