@@ -1,5 +1,8 @@
 # One task a line: `make help`.
 CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+# The tests and the demo run this binary, which is built just before.
+WITH_BINARY := HEADGATE_BINARY=$(TARGET)/debug/headgate
 .DEFAULT_GOAL := help
 
 .PHONY: help setup demo run test lint golden bench soak
@@ -12,14 +15,14 @@ setup: ## Install what the build needs beyond the toolchains, and say what that 
 
 demo: setup ## Show failover, return and a live edit on this machine, in about a minute
 	$(CARGO) build -p headgate
-	$(CARGO) run --quiet -p headgate-tests --bin demo
+	$(WITH_BINARY) $(CARGO) run --quiet -p headgate-tests --bin demo
 
 run: setup ## Serve examples/ on 127.0.0.1:8080, until Ctrl-C
 	$(CARGO) run -p headgate -- standalone -f examples
 
 test: setup lint ## All checks and tests
 	$(CARGO) build -p headgate
-	$(CARGO) test --workspace
+	$(WITH_BINARY) $(CARGO) test --workspace
 
 lint: setup ## Format, clippy and, where cargo-deny is installed, the dependency policy
 	$(CARGO) fmt --all --check
@@ -37,4 +40,4 @@ bench: setup ## CPU a request beside nginx, HAProxy, Envoy and bare Pingora; edi
 
 soak: setup ## The long form of the tests that run seeded slices in `make test`
 	$(CARGO) build -p headgate
-	HEADGATE_SOAK=1 $(CARGO) test -p headgate-tests -p headgate-engine -p headgate-translate -- --nocapture
+	HEADGATE_SOAK=1 $(WITH_BINARY) $(CARGO) test -p headgate-tests -p headgate-engine -p headgate-translate -- --nocapture

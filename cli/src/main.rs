@@ -1,6 +1,8 @@
 //! The binary `headgate`.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser as _;
 use headgate::command::{self, Line};
@@ -12,12 +14,15 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     // First of all, because two providers in one process make TLS panic. It fails only where one is there already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,pingora=off"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,pingora=off,notify=off"));
+    let terminal = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(terminal).with_writer(std::io::stderr).init();
 
     let line = Line::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
+        // Looks at files borrow a thread each time; one that is not needed soon again is given back.
+        .thread_keep_alive(Duration::from_secs(1))
         .thread_name("headgate-control")
         .enable_all()
         .build();

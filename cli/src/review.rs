@@ -35,7 +35,7 @@ fn of_verdict(entry: &Entry<'_>, verdict: &Verdict, locator: &mut Locator) -> Ve
         message,
         severity,
     };
-    let Verdict { generation: _, standing: _, problems, unenforced, listeners, parents, hosts: _ } = verdict;
+    let Verdict { generation: _, force: _, problems, unenforced, listeners, parents, hosts: _ } = verdict;
     let problems = problems
         .iter()
         // A Gateway's summary of what is wrong with its listeners, each of which tells it with its own field.

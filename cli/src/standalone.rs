@@ -62,7 +62,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let proxy = Proxy::start(settings.proxy(PROXY), api::routes(shown.clone(), token)).await;
     let proxy = Arc::new(proxy.context("cannot start the proxy: check --listen, --tls-listen and --admin")?);
 
-    let kept: BTreeSet<Key> = proxy.plan().resources().entries().keys().cloned().collect();
+    let kept: BTreeSet<Key> = proxy.plan().resources().entries().keys().map(|key| Key::clone(key)).collect();
     let hub = Arc::new(Hub::default());
     let control = Arc::new(Control::new(Arc::clone(&hub), Library::new(settings.files.clone()), kept));
     // Nobody else sets these.
@@ -80,11 +80,12 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
 /// The carrier: batches to the proxy, reports to the hub.
 async fn carry(hub: Arc<Hub>, proxy: Arc<Proxy>, mut subscription: Subscription) {
     let mut reports = proxy.reports();
-    let mut version = String::new();
+    let (mut version, mut sequence) = (String::new(), 0);
     loop {
         let report = tokio::select! {
             batch = subscription.next() => {
                 version.clone_from(&batch.version);
+                sequence = batch.sequence;
                 proxy.apply(batch).await
             }
             changed = reports.changed() => match changed {
@@ -92,9 +93,9 @@ async fn carry(hub: Arc<Hub>, proxy: Arc<Proxy>, mut subscription: Subscription)
                 Err(_) => return,
             }
         };
-        if !version.is_empty() {
+        if sequence > 0 {
             // A proxy that keeps held resources is at another content than the batch, which it has applied.
-            hub.report(Report { version: version.clone(), ..report });
+            hub.report(Report { version: version.clone(), sequence, ..report });
         }
     }
 }
@@ -138,7 +139,7 @@ fn troubles(hub: &Hub) -> BTreeSet<String> {
 async fn follow_files(files: Vec<PathBuf>, hub: Arc<Hub>, control: Arc<Control>) {
     // The watch begins before the first look, so that no change falls between the two.
     let mut watch = Watch::new(&files);
-    let mut suspects = Suspects::Changed;
+    let mut suspects = Suspects::all();
     loop {
         let started = clock::instant();
         let looking = Arc::clone(&control);

@@ -64,7 +64,7 @@ fn row(item: &Value) -> Row {
     let ready = summary.map_or("-", |summary| text(&summary["status"]));
     let note = match summary.filter(|summary| summary["status"] != "True") {
         Some(obstacle) => sentence(obstacle),
-        None => ["Degraded", "Enforced"]
+        None => ["Degraded", "PartiallyInvalid", "Enforced"]
             .into_iter()
             .filter_map(|wanted| condition(conditions, wanted))
             .filter(|found| found["status"] != "False")

@@ -28,7 +28,7 @@ pub fn load(files: Vec<PathBuf>) -> anyhow::Result<(Library, World)> {
         }
     }
     let mut library = Library::new(files);
-    library.refresh(&Suspects::Changed);
+    library.refresh(&Suspects::all());
     let mut world = World::new(Options::standalone());
     Registry::default().sync(&Catalogue::of(&library), &mut world);
     Ok((library, world))

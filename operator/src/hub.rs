@@ -22,11 +22,11 @@ mod subscription;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use headgate_snapshot::{Entry, Key, Report, Resource, ResourceSet};
+use headgate_snapshot::{Entry, Key, Report, Resource, ResourceSet, changes};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -35,9 +35,6 @@ pub use subscription::Subscription;
 
 /// The least time between two batches to one proxy.
 pub const PACE: Duration = Duration::from_millis(20);
-
-/// Batches of one proxy whose application is not told yet. A proxy that never reports forgets the oldest.
-const UNREPORTED_BATCHES: usize = 256;
 
 /// Keyed resources, their subscribers, and how far each subscriber is.
 #[derive(Debug)]
@@ -63,16 +60,25 @@ struct State {
 #[derive(Debug)]
 struct Proxy {
     connection: u64,
-    sent: VecDeque<Sent>,
-    applied: Option<Sent>,
+    /// The last batch, and the publication that it brings the proxy to: a later one where what was published since
+    /// was taken back.
+    sent: Sent,
+    /// The publication that the proxy has told to have applied.
+    applied: u64,
     report: Arc<Report>,
 }
 
-/// The publication that a batch brought a proxy to.
-#[derive(Clone, Debug, PartialEq)]
+/// A batch on its way.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Sent {
-    sequence: u64,
-    version: String,
+    batch: u64,
+    reaches: u64,
+}
+
+impl Proxy {
+    fn applied(&self) -> u64 {
+        if self.applied == self.sent.batch { self.sent.reaches } else { self.applied }
+    }
 }
 
 /// What a publication changed.
@@ -130,7 +136,7 @@ impl Hub {
             .iter()
             .map(|(name, proxy)| ProxyProgress {
                 name: name.clone(),
-                applied: proxy.applied.as_ref().map_or(0, |applied| applied.sequence),
+                applied: proxy.applied(),
                 report: Arc::clone(&proxy.report),
             })
             .collect();
@@ -149,23 +155,20 @@ impl Hub {
 
 impl State {
     fn publish(&mut self, resources: impl IntoIterator<Item = Resource>, holds: BTreeSet<Key>) -> Publication {
-        let mut published = BTreeSet::new();
-        let mut upserts = Vec::new();
-        for resource in resources {
-            let Some(key) = resource.key.clone() else { continue };
-            // Comparing costs less than hashing, so an entry is made only of what changed.
-            if self.set.get(&key).is_none_or(|entry| *entry.resource != resource) {
-                upserts.push((key.clone(), Entry::new(resource)));
+        let mut resources: Vec<Resource> = resources.into_iter().collect();
+        // What translate gives is in this order already, which makes it one walk.
+        resources.sort_by(|one, other| one.key.cmp(&other.key));
+        let old = self.set.entries().iter().map(|(key, entry)| (&**key, entry));
+        let new = resources.iter().filter_map(|resource| Some((resource.key.as_ref()?, resource)));
+        // Comparing costs less than hashing, so an entry is made only of what changed.
+        let (mut upserts, mut removals) = (Vec::new(), Vec::new());
+        for (key, resource) in changes(old, new, |entry, resource| *entry.resource == **resource) {
+            match resource {
+                Some(resource) => upserts.push((key.clone(), Entry::new(resource.clone()))),
+                None if holds.contains(key) => {}
+                None => removals.push(key.clone()),
             }
-            published.insert(key);
         }
-        let removals: Vec<Key> = self
-            .set
-            .entries()
-            .keys()
-            .filter(|key| !published.contains(*key) && !holds.contains(*key))
-            .cloned()
-            .collect();
 
         let (upserted, removed) = (upserts.len(), removals.len());
         if self.sequence == 0 || upserted > 0 || removed > 0 || *self.holds != holds {
@@ -189,8 +192,8 @@ impl State {
         self.connections += 1;
         let connected = Proxy {
             connection: self.connections,
-            sent: VecDeque::new(),
-            applied: None,
+            sent: Sent::default(),
+            applied: 0,
             report: Arc::new(Report { proxy: proxy.to_owned(), ..Report::default() }),
         };
         self.proxies.insert(proxy.to_owned(), connected);
@@ -205,14 +208,7 @@ impl State {
     /// True where the report belongs to a connected proxy.
     fn report(&mut self, report: Report) -> bool {
         let Some(proxy) = self.proxies.get_mut(&report.proxy) else { return false };
-        // The same content may have been sent more than once. A version that is news means its first unreported
-        // batch; a version that was told before means no more than batches of the same content right after it.
-        let told = proxy.applied.as_ref().is_some_and(|applied| applied.version == report.version);
-        let first = if told { Some(0) } else { proxy.sent.iter().position(|sent| sent.version == report.version) };
-        if let Some(first) = first {
-            let same = proxy.sent.iter().skip(first).take_while(|sent| sent.version == report.version).count();
-            proxy.applied = proxy.sent.drain(..first + same).next_back().or(proxy.applied.take());
-        }
+        proxy.applied = report.sequence;
         proxy.report = Arc::new(report);
         true
     }

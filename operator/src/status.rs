@@ -24,7 +24,7 @@ use headgate_crds::gateway_api::{
 use headgate_crds::origin_pool::ProxyCounts;
 use headgate_snapshot::{Key, PoolHealth, Trouble};
 
-use headgate_translate::{Kind, ObjectRef, Standing as Force, Verdict};
+use headgate_translate::{Force, Kind, ObjectRef, Verdict};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde::{Deserialize, Serialize};
@@ -92,14 +92,14 @@ pub struct Observation<'a> {
 /// The status of one object, or nothing where it is another controller's.
 pub fn status(kind: Kind, observation: &Observation<'_>, previous: Option<&Status>, now: Timestamp) -> Option<Status> {
     let Observation { verdict, standing, health, troubles, controller } = *observation;
-    if verdict.standing == Force::Foreign {
+    if verdict.force == Force::Foreign {
         return None;
     }
     let generation = verdict.generation;
     let before = previous.map_or(&[][..], Status::conditions);
     let drafts = || -> Vec<Draft> { verdict.conditions().into_iter().map(Draft::from).collect() };
     let complete = |mut drafts: Vec<Draft>| {
-        drafts.push(programmed(verdict.standing, standing));
+        drafts.push(programmed(verdict.force, standing));
         drafts.push(ready(&drafts));
         drafts
     };
@@ -163,7 +163,7 @@ fn listeners(observation: &Observation<'_>, previous: Option<&Status>, now: Time
     };
     let listeners = verdict.listeners.iter().map(|listener| {
         let mut drafts: Vec<Draft> = listener.conditions().into_iter().map(Draft::from).collect();
-        let force = if listener.is_accepted() { verdict.standing } else { Force::Nothing };
+        let force = if listener.is_accepted() { verdict.force } else { Force::Nothing };
         drafts.push(programmed(force, standing));
         let before = before.iter().find(|before| before.name == listener.name);
         ListenerStatus {

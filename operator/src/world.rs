@@ -12,7 +12,7 @@ use std::sync::Arc;
 use headgate_crds::gateway_api::{Gateway, GatewayClass, HttpRoute, ReferenceGrant};
 use headgate_crds::{GROUP, OriginPool};
 use headgate_translate::{
-    Inputs, Kind, LastAccepted, ObjectKey, ObjectRef, Options, Problem, Translation, Verdict, translate,
+    Inputs, Kind, LastAccepted, ObjectKey, ObjectRef, Options, Problem, Translation, Translator, Verdict,
 };
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, Service};
@@ -172,12 +172,13 @@ impl Object {
 #[derive(Debug, Default)]
 pub struct World {
     inputs: Inputs,
+    translator: Translator,
 }
 
 impl World {
     /// An empty world.
     pub fn new(options: Options) -> Self {
-        Self { inputs: Inputs { options, ..Inputs::default() } }
+        Self { inputs: Inputs { options, ..Inputs::default() }, translator: Translator::default() }
     }
 
     /// Adds an object, or replaces it by its next state.
@@ -214,7 +215,7 @@ impl World {
     /// Translates the world as it is, and keeps what the next translation needs of the result.
     pub fn translate(&mut self, now: Timestamp) -> Translation {
         self.inputs.now = now;
-        let translation = translate(&self.inputs);
+        let translation = self.translator.translate(&self.inputs);
         self.inputs.claims.clone_from(&translation.claims);
         self.remember(&translation);
         translation

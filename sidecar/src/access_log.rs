@@ -7,9 +7,11 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::thread;
+use std::time::Duration;
 
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use crate::config::AccessLog;
 
@@ -17,6 +19,8 @@ use crate::config::AccessLog;
 const QUEUE_RECORDS: usize = 8_192;
 /// Records that are written with one call.
 const BATCH_RECORDS: usize = 256;
+/// How long the end of a proxy waits for the writer.
+const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 
 /// One request.
 #[derive(Debug, Serialize)]
@@ -50,10 +54,19 @@ pub(crate) struct Record {
     pub(crate) user_agent: Option<String>,
 }
 
+/// What the writer is told.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are records, and a box for each would cost more")]
+enum Entry {
+    Record(Record),
+    /// Everything before this is wanted in the file; answered when it is there.
+    Flush(oneshot::Sender<()>),
+}
+
 /// Where requests put their records.
 #[derive(Clone, Debug)]
 pub(crate) struct AccessLogger {
-    queue: mpsc::Sender<Record>,
+    queue: mpsc::Sender<Entry>,
     dropped: prometheus::IntCounter,
 }
 
@@ -65,32 +78,56 @@ impl AccessLogger {
             AccessLog::Stdout => Box::new(io::stdout()),
             AccessLog::File(path) => Box::new(OpenOptions::new().create(true).append(true).open(path)?),
         };
-        let (queue, records) = mpsc::channel(QUEUE_RECORDS);
+        let (queue, entries) = mpsc::channel(QUEUE_RECORDS);
         // Files and terminals block; the thread ends with the last sender.
-        thread::Builder::new().name("headgate-access-log".to_owned()).spawn(|| write(records, output))?;
+        thread::Builder::new().name("headgate-access-log".to_owned()).spawn(|| write(entries, output))?;
         Ok(Some(Self { queue, dropped }))
     }
 
     /// Queues a record, or drops and counts it.
     pub(crate) fn log(&self, record: Record) {
-        if self.queue.try_send(record).is_err() {
+        if self.queue.try_send(Entry::Record(record)).is_err() {
             self.dropped.inc();
+        }
+    }
+
+    /// Waits until all records so far are written, at most for a while.
+    pub(crate) async fn flush(&self) {
+        let (written, is_written) = oneshot::channel();
+        let flushed = async {
+            if self.queue.send(Entry::Flush(written)).await.is_ok() {
+                // An error means that the writer has gone, and nothing can be waited for.
+                let _ = is_written.await;
+            }
+        };
+        if timeout(FLUSH_LIMIT, flushed).await.is_err() {
+            tracing::warn!("the access log was not written to its end in time");
         }
     }
 }
 
-fn write(mut records: mpsc::Receiver<Record>, mut output: Box<dyn Write + Send>) {
+fn write(mut entries: mpsc::Receiver<Entry>, mut output: Box<dyn Write + Send>) {
     let mut batch = Vec::with_capacity(BATCH_RECORDS);
     let mut lines = Vec::new();
-    while records.blocking_recv_many(&mut batch, BATCH_RECORDS) > 0 {
+    let mut flushes = Vec::new();
+    while entries.blocking_recv_many(&mut batch, BATCH_RECORDS) > 0 {
         lines.clear();
-        for record in batch.drain(..) {
-            if serde_json::to_writer(&mut lines, &record).is_ok() {
-                lines.push(b'\n');
+        for entry in batch.drain(..) {
+            match entry {
+                Entry::Record(record) => {
+                    if serde_json::to_writer(&mut lines, &record).is_ok() {
+                        lines.push(b'\n');
+                    }
+                }
+                Entry::Flush(written) => flushes.push(written),
             }
         }
         if let Err(error) = output.write_all(&lines).and_then(|()| output.flush()) {
             tracing::warn!(%error, "the access log cannot be written");
+        }
+        for written in flushes.drain(..) {
+            // An error means that nobody waits any more.
+            let _ = written.send(());
         }
     }
 }

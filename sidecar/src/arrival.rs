@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ::http::header::HOST;
 use ::http::uri::{Authority as UriAuthority, PathAndQuery};
-use ::http::{HeaderValue, Uri};
+use ::http::{HeaderValue, Method, Uri};
 use headgate_engine::{
     Arrival, Authority, Body, Chance, Client, Decision, Forwarding, Place, Protocol, Reason, Replay, Request,
     normalise_path,
@@ -72,6 +72,13 @@ impl Named {
             Self::Authority(authority) => Some(authority.as_str()),
         }
     }
+
+    fn as_value(&self) -> Option<HeaderValue> {
+        match self {
+            Self::Header(value) => Some(value.clone()),
+            Self::Authority(authority) => HeaderValue::from_str(authority.as_str()).ok(),
+        }
+    }
 }
 
 /// Puts another path into a request and keeps its query. Whatever form the target had, it is origin-form after this.
@@ -106,12 +113,18 @@ impl Gate {
     pub(crate) fn arrive(&self, session: &mut Session, passage: &mut Passage) -> Result<Arrived, Reason> {
         let connection = Arc::clone(Self::connection(session).ok_or(Reason::BadRequest)?);
         passage.client = Some(connection.peer.ip());
-        let body = if session.as_mut().is_body_empty() { Body::Absent } else { Body::Present };
+        passage.body = if session.as_mut().is_body_empty() { Body::Absent } else { Body::Present };
+        if session.req_header().method == Method::CONNECT {
+            // What follows is for the other end of a tunnel that there is not, and no request.
+            session.set_keepalive(None);
+            return Err(Reason::BadRequest);
+        }
         let request = session.req_header_mut();
         if !fit(&request.headers, self.limits.header_bytes, self.limits.header_count) {
             return Err(Reason::HeadersTooLarge);
         }
         let named = Named::of(request).ok_or(Reason::BadRequest)?;
+        let host = named.as_value().ok_or(Reason::BadRequest)?;
         let named = named.as_str().ok_or(Reason::BadRequest)?;
         let authority = Authority::parse(named).map_err(|_| Reason::BadRequest)?;
         normalise(request)?;
@@ -122,7 +135,7 @@ impl Gate {
             Protocol::Http => "http",
             Protocol::Https => "https",
         };
-        let forwarding = Forwarding { client, scheme, host: named, request_id: passage.request_id.as_str() };
+        let forwarding = Forwarding { client, scheme, host: &host, request_id: passage.request_id.as_str() };
         forwarding.write(&mut RequestHeaders(request));
 
         let request = Request {
@@ -146,7 +159,7 @@ impl Gate {
             Frontends::Merged { .. } => authority.port.unwrap_or(frontend.port),
         };
         let place = Place { scheme, host: request.host, port, path: request.path, query: request.query };
-        let arrival = Arrival { place, replay: Replay::of(request.method, body) };
+        let arrival = Arrival { place, replay: Replay::of(request.method, passage.body) };
         match matched.decide(&current.plan, &arrival, &mut passage.chance)? {
             Decision::Redirect { status, location } => Ok(Arrived::Redirected { status, location }),
             Decision::Forward(mut exchange) => {

@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::probe::Prober;
 use crate::resolve::{Answer, Names};
 use crate::state::{Current, Readiness};
-use crate::store::{PlanFile, StoreTrouble};
+use crate::store::{PlanFile, Store, StoreTrouble};
 
 /// How long readiness waits for the first round of probes.
 const FIRST_PROBES_LIMIT: Duration = Duration::from_secs(2);
@@ -26,6 +26,10 @@ const FIRST_PROBES_LIMIT: Duration = Duration::from_secs(2);
 const REPORT_PAUSE: Duration = Duration::from_millis(20);
 /// Between reports of figures that change with every request.
 const FIGURES_PERIOD: Duration = Duration::from_secs(5);
+/// Between tries to bind what could not be bound.
+const BIND_AGAIN_PERIOD: Duration = Duration::from_secs(1);
+/// Answers of name servers that may wait, and that are written down at once.
+pub(crate) const MOST_ANSWERS: usize = 1_024;
 
 /// What applying a batch and the tasks beside it have in common.
 pub(crate) struct Shared {
@@ -35,7 +39,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) reports: watch::Sender<Report>,
     pub(crate) readiness: watch::Sender<Readiness>,
-    pub(crate) plans: Option<watch::Sender<Arc<ResourceSet>>>,
+    /// Told after each look at what is there to report, also where it finds nothing new.
+    pub(crate) looks: watch::Sender<()>,
     pub(crate) store_trouble: watch::Receiver<StoreTrouble>,
     pub(crate) control: Mutex<Control>,
 }
@@ -47,6 +52,8 @@ pub(crate) struct Control {
     pub(crate) listeners: Listeners,
     pub(crate) names: Names,
     pub(crate) prober: Prober,
+    /// Nowhere to keep plans: absent, and so it is after a drain.
+    pub(crate) store: Option<Store>,
     /// Frontends of the default listeners, which stay open once they were.
     pub(crate) kept: BTreeSet<FrontendId>,
     /// Why the last plan could not be loaded from disk.
@@ -77,23 +84,14 @@ impl Shared {
         control.load_trouble = None;
         control.resources = Arc::new(control.resources.after(batch));
         let previous = self.current.load_full();
-        let check_certificate = |certificate: &_| match ServerCertificate::new(certificate) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(error.to_string()),
-        };
-        let context = Context {
-            listening: self.listening,
-            resolutions: &control.resolutions,
-            check_certificate: &check_certificate,
-        };
-        let plan = Arc::new(Plan::compile(&control.resources, Some(&previous.plan), &context));
+        let plan = Arc::new(self.compile(&control, &previous.plan));
         self.current.store(Arc::new(Current::new(Arc::clone(&plan), &previous)));
         self.metrics.plans_applied.inc();
         self.metrics.batch_bytes.inc_by(u64::try_from(batch.encoded_len()).unwrap_or(u64::MAX));
         self.metrics.plan_resources.set(i64::try_from(control.resources.entries().len()).unwrap_or(i64::MAX));
-        control.follow(&plan, self.listening);
-        if let Some(plans) = &self.plans {
-            plans.send_replace(Arc::clone(&control.resources));
+        control.follow(&plan, self.listening).await;
+        if let Some(store) = &control.store {
+            store.put(Arc::clone(&control.resources));
         }
         self.readiness.send_if_modified(|readiness| {
             let first = *readiness == Readiness::WaitingForPlan;
@@ -103,6 +101,20 @@ impl Shared {
             first
         });
         self.publish(&control)
+    }
+
+    /// The next plan. What it is compiled with is not kept while something is waited for.
+    fn compile(&self, control: &Control, previous: &Plan) -> Plan {
+        let check_certificate = |certificate: &_| match ServerCertificate::new(certificate) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        };
+        let context = Context {
+            listening: self.listening,
+            resolutions: &control.resolutions,
+            check_certificate: &check_certificate,
+        };
+        Plan::compile(&control.resources, Some(previous), &context)
     }
 
     /// Makes a report and publishes it where it differs from the last one.
@@ -121,6 +133,8 @@ impl Shared {
             refusals,
             pools: current.plan.health(),
             troubles,
+            // Whoever carries the batches knows their numbers.
+            sequence: 0,
         };
         self.reports.send_if_modified(|last| {
             let changed = *last != report;
@@ -129,17 +143,26 @@ impl Shared {
             }
             changed
         });
+        self.looks.send_replace(());
         report
+    }
+
+    /// Whether every name of the plan has an answer or a failure, and every endpoint a result of a probe.
+    async fn knows_all(&self) -> bool {
+        let control = self.control.lock().await;
+        let plan = Arc::clone(&self.current.load().plan);
+        plan.names().iter().all(|name| control.resolutions.contains(name))
+            && plan.pools().iter().all(|pool| pool.is_probed())
     }
 }
 
 impl Control {
     /// Makes everything beside the requests follow a plan.
-    fn follow(&mut self, plan: &Plan, listening: Listening) {
+    async fn follow(&mut self, plan: &Plan, listening: Listening) {
         self.kept.extend(default_frontends(&self.resources, listening));
         let wanted: Vec<FrontendId> = plan.frontends().collect();
         let kept: Vec<FrontendId> = self.kept.iter().copied().collect();
-        self.listeners.reconcile(&wanted, &kept);
+        self.listeners.reconcile(&wanted, &kept).await;
         let names = plan.names();
         self.resolutions.retain(|name| names.contains(name));
         self.names.reconcile(names.into_iter().map(str::to_owned));
@@ -165,19 +188,21 @@ fn default_frontends(resources: &ResourceSet, listening: Listening) -> Vec<Front
     gateway.listeners.iter().filter_map(frontend).collect()
 }
 
-/// Writes the answers of name servers down.
+/// Writes the answers of name servers down, all that have come at once.
 pub(crate) async fn write_answers(shared: Arc<Shared>, mut answers: mpsc::Receiver<(String, Answer)>) {
-    while let Some((name, answer)) = answers.recv().await {
+    let mut come = Vec::new();
+    while answers.recv_many(&mut come, MOST_ANSWERS).await > 0 {
         let mut control = shared.control.lock().await;
         let plan = Arc::clone(&shared.current.load().plan);
-        // The question may have been asked for a plan that is gone.
-        if !plan.names().contains(name.as_str()) {
-            continue;
+        let names = plan.names();
+        let mut differs = false;
+        // A question may have been asked for a plan that is gone.
+        for (name, answer) in come.drain(..).filter(|(name, _)| names.contains(name.as_str())) {
+            differs |= match answer {
+                Ok(addresses) => control.resolutions.answered(&name, addresses),
+                Err(failure) => control.resolutions.failed(&name, failure),
+            };
         }
-        let differs = match answer {
-            Ok(addresses) => control.resolutions.answered(&name, addresses),
-            Err(failure) => control.resolutions.failed(&name, failure),
-        };
         if differs {
             plan.resolve(&control.resolutions);
             control.prober.look_again();
@@ -191,7 +216,8 @@ pub(crate) async fn report_changes(shared: Arc<Shared>, changed: Arc<Notify>) {
     let mut figures = interval(FIGURES_PERIOD);
     figures.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut store_trouble = shared.store_trouble.clone();
-    let mut stored = shared.plans.is_some();
+    // Until the channel says that there is no store, or none any more.
+    let mut stored = true;
     loop {
         tokio::select! {
             () = changed.notified() => sleep(REPORT_PAUSE).await,
@@ -203,22 +229,33 @@ pub(crate) async fn report_changes(shared: Arc<Shared>, changed: Arc<Notify>) {
     }
 }
 
-/// Waits for the first plan and one round of its probes, at most for a while.
+/// Binds what could not be bound as soon as it can be.
+pub(crate) async fn bind_again(shared: Arc<Shared>) {
+    loop {
+        sleep(BIND_AGAIN_PERIOD).await;
+        let mut control = shared.control.lock().await;
+        if control.listeners.bind_failed() {
+            shared.publish(&control);
+        }
+    }
+}
+
+/// Waits for the first plan and one round of its lookups and probes, at most for a while.
 pub(crate) async fn become_ready(shared: Arc<Shared>) {
     let mut readiness = shared.readiness.subscribe();
     if readiness.wait_for(|readiness| *readiness != Readiness::WaitingForPlan).await.is_err() {
         return;
     }
-    let mut reports = shared.reports.subscribe();
-    let all_probed = async {
-        while !shared.current.load().plan.pools().iter().all(|pool| pool.is_probed()) {
-            if reports.changed().await.is_err() {
+    let mut looks = shared.looks.subscribe();
+    let all_known = async {
+        while !shared.knows_all().await {
+            if looks.changed().await.is_err() {
                 return;
             }
         }
     };
     // Not in time is not an error: an endpoint that was not probed yet is used after healthy ones.
-    let _ = timeout(FIRST_PROBES_LIMIT, all_probed).await;
+    let _ = timeout(FIRST_PROBES_LIMIT, all_known).await;
     shared.readiness.send_if_modified(|readiness| {
         let waited = *readiness == Readiness::WaitingForProbes;
         if waited {

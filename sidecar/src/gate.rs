@@ -4,8 +4,9 @@
 //! early_request_filter   timeouts of the connection
 //! request_filter         arrive (arrival.rs): normalise, route, decide, select -> an answer of our own, or onwards
 //! upstream_peer          the selected endpoint, again after each failure that the engine lets try again
-//! connected_to_upstream  the guard gets the attempt's deadline
+//! connected_to_upstream  the guard gets the attempt's deadline, unless a body is still to be sent
 //! upstream_request_filter  what the origin sees
+//! request_body_filter    the guard gets the attempt's deadline at the body's end
 //! upstream_response_filter the answer's headers are here: the guard rests
 //! response_filter        what the client sees
 //! fail_to_proxy          an answer of our own, if none has begun
@@ -13,12 +14,13 @@
 //! ```
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use ::http::Version;
+use ::http::header::{EXPECT, TRANSFER_ENCODING};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use headgate_engine::{Failure, Next, Reason, TrustedProxies};
+use headgate_engine::{Body, Failure, Reason, TrustedProxies};
 use headgate_snapshot::Key;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
@@ -32,13 +34,12 @@ use crate::arrival::{Arrived, set_path};
 use crate::clock::Clock;
 use crate::config::{ClientLimits, Frontends};
 use crate::http::answer::{Format, redirect, refuse};
-use crate::http::headers::{RequestHeaders, ResponseHeaders, consume_commands};
+use crate::http::headers::{RequestHeaders, ResponseHeaders, consume_commands, restore_request_id};
 use crate::listen::connection::Connection;
 use crate::metrics::{AttemptResult, Metrics};
 use crate::origin::connect::guard_of;
-use crate::origin::guard::Guard;
 use crate::origin::peer::{PeerSettings, Peers};
-use crate::passage::{Attempt, Passage, failure_of, fault_of_client};
+use crate::passage::{Attempt, Passage, Stage, failure_of, fault_of_client};
 use crate::state::Current;
 
 /// The status in the log of a request whose client went away before an answer.
@@ -54,40 +55,6 @@ pub(crate) struct Gate {
     pub(crate) trusted_proxies: TrustedProxies,
     pub(crate) limits: ClientLimits,
     pub(crate) frontends: Frontends,
-}
-
-impl Gate {
-    /// What is left of the whole exchange's time, absent: no limit.
-    fn left(&self, passage: &Passage) -> Option<Duration> {
-        passage.exchange_deadline().map(|deadline| deadline.saturating_duration_since(self.clock.now()))
-    }
-
-    /// Gives a guard the deadline of the attempt, counted from now.
-    fn arm(&self, guard: Arc<Guard>, passage: &mut Passage) {
-        let Some(exchange) = &passage.exchange else { return };
-        let attempt = self.clock.now() + exchange.timeouts().answer;
-        let deadline = passage.exchange_deadline().map_or(attempt, |exchange| exchange.min(attempt));
-        let armed = guard.arm(self.clock.millis_at(deadline));
-        passage.guard = Some((guard, armed));
-    }
-
-    /// Tells the engine of a failed attempt, and the error whether there is another.
-    fn attempt_failed(&self, passage: &mut Passage, failure: Failure, error: &mut Error) {
-        passage.attempt = Attempt::None;
-        passage.guard = None;
-        self.metrics.count_attempt(AttemptResult::Failed(failure.reason()));
-        let next = match passage.exchange.as_mut() {
-            Some(exchange) => exchange.failed(failure, &mut passage.chance),
-            None => Next::GiveUp(failure.reason()),
-        };
-        match next {
-            Next::TryAgain => error.set_retry(true),
-            Next::GiveUp(reason) => {
-                passage.reason = Some(reason);
-                error.set_retry(false);
-            }
-        }
-    }
 }
 
 #[async_trait]
@@ -130,7 +97,7 @@ impl ProxyHttp for Gate {
 
     async fn upstream_peer(&self, _session: &mut Session, passage: &mut Passage) -> Result<Box<HttpPeer>> {
         let give_up = |reason: Reason| Error::explain(ErrorType::HTTPStatus(reason.status()), reason.word());
-        let left = self.left(passage);
+        let left = passage.left(self.clock.now());
         if left.is_some_and(|left| left.is_zero()) {
             passage.reason = Some(Reason::OriginTimeout);
             return Err(give_up(Reason::OriginTimeout));
@@ -163,8 +130,10 @@ impl ProxyHttp for Gate {
         });
         passage.attempt = Attempt::Waiting;
         peer.ok_or_else(|| {
-            passage.reason = Some(Reason::ConnectFailed);
-            give_up(Reason::ConnectFailed)
+            // The CA of the origin cannot be used, so that it cannot be reached; another may be.
+            let mut error = give_up(Reason::ConnectFailed);
+            passage.attempt_failed(Failure::Connect, &mut error, &self.metrics);
+            error
         })
     }
 
@@ -175,13 +144,13 @@ impl ProxyHttp for Gate {
         passage: &mut Passage,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        self.attempt_failed(passage, Failure::Connect, &mut error);
+        passage.attempt_failed(Failure::Connect, &mut error, &self.metrics);
         error
     }
 
     async fn connected_to_upstream(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         _reused: bool,
         _peer: &HttpPeer,
         _descriptor: std::os::unix::io::RawFd,
@@ -190,18 +159,21 @@ impl ProxyHttp for Gate {
     ) -> Result<()> {
         passage.guard = None;
         if let Some(guard) = guard_of(digest) {
-            self.arm(guard, passage);
+            // A client that expects 100 (Continue) sends nothing before the origin has said something.
+            let waits = passage.body == Body::Absent || session.req_header().headers.contains_key(EXPECT);
+            passage.arm(guard, if waits { Stage::Sent } else { Stage::Sending }, self.clock);
         }
         Ok(())
     }
 
     async fn upstream_request_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         request: &mut RequestHeader,
         passage: &mut Passage,
     ) -> Result<()> {
         let Some(exchange) = &passage.exchange else { return Ok(()) };
+        restore_request_id(request, session.req_header())?;
         exchange.change_request(&mut RequestHeaders(request));
         let rewritten = match exchange.path(request.uri.path()) {
             path if path == request.uri.path() => None,
@@ -220,15 +192,15 @@ impl ProxyHttp for Gate {
         &self,
         _session: &mut Session,
         body: &mut Option<Bytes>,
-        _end_of_stream: bool,
+        end_of_stream: bool,
         passage: &mut Passage,
     ) -> Result<()> {
         // The time of an attempt begins when the request has been sent, however long that takes.
-        if body.is_some()
+        if (body.is_some() || end_of_stream)
             && passage.attempt == Attempt::Waiting
             && let Some((guard, _)) = passage.guard.take()
         {
-            self.arm(guard, passage);
+            passage.arm(guard, if end_of_stream { Stage::Sent } else { Stage::Sending }, self.clock);
         }
         Ok(())
     }
@@ -271,6 +243,11 @@ impl ProxyHttp for Gate {
             session.set_keepalive(None);
         }
         consume_commands(response);
+        if session.req_header().version == Version::HTTP_10 && response.headers.contains_key(TRANSFER_ENCODING) {
+            // A client of HTTP/1.0 knows no chunks: its answer ends with the connection.
+            response.remove_header(&TRANSFER_ENCODING);
+            session.set_keepalive(None);
+        }
         if let Some(exchange) = &passage.exchange {
             if response.status == 101 {
                 // From now on both sides may be silent as long as the pool says.
@@ -289,11 +266,11 @@ impl ProxyHttp for Gate {
         session: &mut Session,
         mut error: Box<Error>,
         passage: &mut Passage,
-        _reused: bool,
+        reused: bool,
     ) -> Box<Error> {
         let answer_begun = passage.attempt == Attempt::Answered || session.response_written().is_some();
-        match failure_of(&error, passage, answer_begun) {
-            Some(failure) if !answer_begun => self.attempt_failed(passage, failure, &mut error),
+        match failure_of(&error, passage, answer_begun, reused) {
+            Some(failure) if !answer_begun => passage.attempt_failed(failure, &mut error, &self.metrics),
             Some(failure) => {
                 passage.reason = Some(failure.reason());
                 error.set_retry(false);

@@ -12,7 +12,7 @@
 //!
 //! Limits of a request's headers: 64 KiB and 100 headers, as peers have by default; more is answered 431. HTTP/2
 //! refuses more than 64 KiB by itself. What Pingora's parser cannot read as HTTP at all (1 MiB or 256 headers among
-//! it) is answered by its bare 400, and CONNECT by its bare 405.
+//! it) is answered by its bare 400. CONNECT is refused.
 //!
 //! Invariants: a request pins one plan from its begin to its end; nothing on the way of a request takes a lock that
 //! applying a batch holds; only `clock.rs` reads clocks; only `http/answer.rs` turns reasons into bytes; only

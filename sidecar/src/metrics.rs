@@ -5,6 +5,7 @@
 
 use headgate_engine::Reason;
 use headgate_snapshot::Report;
+use parking_lot::Mutex;
 use prometheus::{
     Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
@@ -35,6 +36,8 @@ pub(crate) enum AttemptResult {
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
+    /// Held while the figures of a report are set and read, so that two who ask at once both get them all.
+    reading: Mutex<()>,
     requests_of_origins: [IntCounter; CLASSES.len()],
     requests_answered: Vec<IntCounter>,
     pub(crate) request_duration: Histogram,
@@ -143,6 +146,7 @@ impl Metrics {
             tasks: gauge(at, "headgate_tasks", "Tasks that are alive, for requests and beside them.")?,
             memory: gauge(at, "process_resident_memory_bytes", "Resident memory of the process.")?,
             registry,
+            reading: Mutex::new(()),
         })
     }
 
@@ -169,7 +173,8 @@ impl Metrics {
 
     /// The metrics as text, with the figures of a report.
     pub(crate) fn text(&self, report: &Report, tasks: usize) -> Vec<u8> {
-        let Report { proxy: _, version, refusals, pools, troubles } = report;
+        let _reading = self.reading.lock();
+        let Report { proxy: _, version, refusals, pools, troubles, sequence: _ } = report;
         for gauges in [&self.plan_info, &self.troubles, &self.endpoints, &self.endpoints_healthy] {
             gauges.reset();
         }
@@ -236,5 +241,21 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }
+    }
+
+    #[test]
+    fn who_asks_at_the_same_time_as_another_gets_all_figures() {
+        let metrics = Metrics::new().unwrap();
+        let report = Report { version: "v1".into(), ..Report::default() };
+        let ask = || {
+            for _ in 0..200 {
+                let text = String::from_utf8(metrics.text(&report, 1)).unwrap();
+                assert!(text.contains(r#"headgate_plan_info{version="v1"} 1"#), "{text}");
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(ask);
+            scope.spawn(ask);
+        });
     }
 }

@@ -4,13 +4,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use headgate_engine::{Chance, Exchange, Failure, Reason};
+use headgate_engine::{Body, Chance, Exchange, Failure, Next, Reason};
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::access_log::{Record, rfc3339};
 use crate::arrival::RequestId;
-use crate::origin::guard::{Armed, Guard};
+use crate::clock::Clock;
+use crate::metrics::{AttemptResult, Metrics};
+use crate::origin::guard::{Armed, Guard, NEVER};
 use crate::state::Current;
 
 /// How far the attempt under way has come.
@@ -24,12 +26,22 @@ pub(crate) enum Attempt {
     Answered,
 }
 
+/// What the time of an attempt is counted for. While the client sends its body, the client's own limits hold.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Stage {
+    /// The body is on its way: only the whole exchange has a limit.
+    Sending,
+    /// Nothing more will come before the origin's answer, which has a limit.
+    Sent,
+}
+
 /// One request.
 pub(crate) struct Passage {
     pub(crate) began: Instant,
     pub(crate) chance: Chance,
     pub(crate) request_id: RequestId,
     pub(crate) client: Option<IpAddr>,
+    pub(crate) body: Body,
     pub(crate) exchange: Option<Box<Exchange>>,
     /// The plan of the exchange, with what the adapter made of it.
     pub(crate) pinned: Option<Arc<Current>>,
@@ -49,6 +61,7 @@ impl Passage {
             request_id: RequestId::new(&mut chance),
             chance,
             client: None,
+            body: Body::Absent,
             exchange: None,
             pinned: None,
             guard: None,
@@ -61,6 +74,41 @@ impl Passage {
     /// When the whole exchange has to be over.
     pub(crate) fn exchange_deadline(&self) -> Option<Instant> {
         Some(self.began + self.exchange.as_ref()?.timeouts().exchange?)
+    }
+
+    /// What is left of the whole exchange's time, absent: no limit.
+    pub(crate) fn left(&self, now: Instant) -> Option<Duration> {
+        self.exchange_deadline().map(|deadline| deadline.saturating_duration_since(now))
+    }
+
+    /// Gives a guard the deadline of what the attempt does from now on.
+    pub(crate) fn arm(&mut self, guard: Arc<Guard>, stage: Stage, clock: Clock) {
+        let Some(exchange) = &self.exchange else { return };
+        let attempt = match stage {
+            Stage::Sending => None,
+            Stage::Sent => Some(clock.now() + exchange.timeouts().answer),
+        };
+        let deadline = attempt.into_iter().chain(self.exchange_deadline()).min();
+        let armed = guard.arm(deadline.map_or(NEVER, |deadline| clock.millis_at(deadline)));
+        self.guard = Some((guard, armed));
+    }
+
+    /// Tells the engine of a failed attempt, and the error whether there is another.
+    pub(crate) fn attempt_failed(&mut self, failure: Failure, error: &mut Error, metrics: &Metrics) {
+        self.attempt = Attempt::None;
+        self.guard = None;
+        metrics.count_attempt(AttemptResult::Failed(failure.reason()));
+        let next = match self.exchange.as_mut() {
+            Some(exchange) => exchange.failed(failure, &mut self.chance),
+            None => Next::GiveUp(failure.reason()),
+        };
+        match next {
+            Next::TryAgain => error.set_retry(true),
+            Next::GiveUp(reason) => {
+                self.reason = Some(reason);
+                error.set_retry(false);
+            }
+        }
     }
 
     /// The line of the access log.
@@ -93,8 +141,9 @@ impl Passage {
     }
 }
 
-/// Why an attempt failed on which something was sent, or nothing where the origin is not to blame.
-pub(crate) fn failure_of(error: &Error, passage: &Passage, answer_begun: bool) -> Option<Failure> {
+/// Why an attempt failed on which something was sent, or nothing where the origin is not to blame. `reused` says
+/// whether its connection had served before.
+pub(crate) fn failure_of(error: &Error, passage: &Passage, answer_begun: bool, reused: bool) -> Option<Failure> {
     if passage.guard.as_ref().is_some_and(|(guard, _)| guard.has_fired()) {
         return Some(Failure::TimedOut);
     }
@@ -109,6 +158,7 @@ pub(crate) fn failure_of(error: &Error, passage: &Passage, answer_begun: bool) -
         | ErrorType::H2Downgrade
         | ErrorType::HTTPStatus(_) => Failure::Protocol,
         _ if answer_begun => Failure::Reset,
+        _ if reused => Failure::StaleConnection,
         _ => Failure::ResetBeforeAnswer,
     })
 }
@@ -117,7 +167,12 @@ pub(crate) fn failure_of(error: &Error, passage: &Passage, answer_begun: bool) -
 pub(crate) fn fault_of_client(error: &Error) -> Option<Reason> {
     match error.etype() {
         ErrorType::ReadTimedout => Some(Reason::RequestTimeout),
-        ErrorType::WriteError | ErrorType::WriteTimedout | ErrorType::ReadError | ErrorType::ConnectionClosed => None,
+        // A client of HTTP/2 that needs no answer any more resets the stream.
+        ErrorType::WriteError
+        | ErrorType::WriteTimedout
+        | ErrorType::ReadError
+        | ErrorType::ConnectionClosed
+        | ErrorType::H2Error => None,
         _ => Some(Reason::BadRequest),
     }
 }

@@ -28,7 +28,7 @@ use crate::access_log::AccessLogger;
 use crate::admin;
 use crate::clock::Clock;
 use crate::config::{Config, DrainTimes, Frontends};
-use crate::control::{Control, Shared, become_ready, report_changes, write_answers};
+use crate::control::{Control, MOST_ANSWERS, Shared, become_ready, bind_again, report_changes, write_answers};
 use crate::gate::Gate;
 use crate::listen::{Acceptance, BindError, Connections, Listeners, bind};
 use crate::metrics::Metrics;
@@ -39,14 +39,12 @@ use crate::origin::tls::ProbeTls;
 use crate::probe::{Prober, Probing};
 use crate::resolve::Names;
 use crate::state::{Current, Readiness};
-use crate::store::{self, PlanFile};
+use crate::store::{PlanFile, Store};
 
 /// Pingora's own bound on attempts. The engine ends them long before: by endpoints, origins and fallbacks.
 const MOST_ATTEMPTS: usize = 1_000;
 /// Unused connections to origins that each thread may keep.
 const UNUSED_CONNECTIONS: usize = 512;
-/// Answers of name servers that may wait to be written down.
-const ANSWERS_QUEUE: usize = 64;
 
 /// Why a proxy cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +106,7 @@ pub struct Proxy {
     draining: watch::Sender<bool>,
     http: Arc<HttpProxy<Gate>>,
     connections: Arc<Connections>,
+    access_log: Option<AccessLogger>,
     /// Tasks beside the requests. They end with the proxy.
     _tasks: JoinSet<()>,
     workers: Workers,
@@ -164,9 +163,7 @@ impl Parts {
     }
 
     /// Pingora with our gate in it.
-    fn pingora(&self, config: &Config) -> Result<Arc<HttpProxy<Gate>>, StartError> {
-        let access_log = AccessLogger::start(&config.access_log, self.metrics.access_log_dropped.clone())
-            .map_err(StartError::AccessLog)?;
+    fn pingora(&self, config: &Config, access_log: Option<AccessLogger>) -> Arc<HttpProxy<Gate>> {
         let gate = Gate {
             current: Arc::clone(&self.current),
             clock: self.clock,
@@ -186,9 +183,11 @@ impl Parts {
         let mut proxy = http_proxy(&Arc::new(configuration), gate);
         let mut options = HttpServerOptions::default();
         options.h2c = true;
+        // Allowed there, so that it is our gate that refuses it.
+        options.allow_connect_method_proxying = true;
         options.h2_idle_timeout = Some(config.limits.keep_alive);
         proxy.server_options = Some(options);
-        Ok(Arc::new(proxy))
+        Arc::new(proxy)
     }
 
     /// What applies batches, with the tasks beside it.
@@ -200,12 +199,8 @@ impl Parts {
         tasks: &mut JoinSet<()>,
     ) -> Arc<Shared> {
         let (trouble, store_trouble) = watch::channel(None);
-        let plans = config.data_dir.as_deref().map(|data_dir| {
-            let (plans, newest) = watch::channel(Arc::default());
-            tasks.spawn(store::keep(PlanFile::new(data_dir), newest, trouble));
-            plans
-        });
-        let (answers, answered) = mpsc::channel(ANSWERS_QUEUE);
+        let store = config.data_dir.as_deref().map(|data_dir| Store::start(PlanFile::new(data_dir), trouble));
+        let (answers, answered) = mpsc::channel(MOST_ANSWERS);
         let changed = Arc::new(Notify::new());
         let probing = Probing {
             clock: self.clock,
@@ -224,7 +219,7 @@ impl Parts {
             metrics: Arc::clone(&self.metrics),
             reports: watch::Sender::new(Report { proxy: config.name.clone(), ..Report::default() }),
             readiness,
-            plans,
+            looks: watch::Sender::new(()),
             store_trouble,
             control: Mutex::new(Control {
                 resources: Arc::default(),
@@ -232,12 +227,14 @@ impl Parts {
                 listeners,
                 names: Names::new(&config.dns_servers, answers),
                 prober: Prober::new(Arc::new(probing)),
+                store,
                 kept: BTreeSet::new(),
                 load_trouble: None,
             }),
         });
         tasks.spawn(write_answers(Arc::clone(&shared), answered));
         tasks.spawn(report_changes(Arc::clone(&shared), changed));
+        tasks.spawn(bind_again(Arc::clone(&shared)));
         tasks.spawn(become_ready(Arc::clone(&shared)));
         shared
     }
@@ -253,7 +250,9 @@ impl Proxy {
         let workers = Workers::start(parts.threads).map_err(StartError::Threads)?;
         let (draining, is_draining) = watch::channel(false);
         let (readiness, is_ready) = watch::channel(Readiness::WaitingForPlan);
-        let http = parts.pingora(&config)?;
+        let access_log = AccessLogger::start(&config.access_log, parts.metrics.access_log_dropped.clone())
+            .map_err(StartError::AccessLog)?;
+        let http = parts.pingora(&config, access_log.clone());
         let connections = Arc::new(Connections::default());
         let acceptance = Acceptance {
             proxy: Arc::clone(&http),
@@ -289,7 +288,17 @@ impl Proxy {
         if let Some(data_dir) = &config.data_dir {
             shared.load(&PlanFile::new(data_dir)).await;
         }
-        Ok(Self { shared, admin, drain_times: config.drain, draining, http, connections, _tasks: tasks, workers })
+        Ok(Self {
+            shared,
+            admin,
+            drain_times: config.drain,
+            draining,
+            http,
+            connections,
+            access_log,
+            _tasks: tasks,
+            workers,
+        })
     }
 
     /// Puts a batch in force, and tells what came of it.
@@ -314,18 +323,27 @@ impl Proxy {
     }
 
     /// Stops without losing requests: first readiness goes, after a delay the listeners, then connections as their
-    /// requests are answered. Returns as soon as none is left, or when the grace period is over.
+    /// requests are answered. Returns when none is left or the grace period is over, with the access log and the last
+    /// plan written.
     pub async fn drain(&self) -> Drained {
         self.shared.readiness.send_replace(Readiness::Draining);
         sleep(self.drain_times.delay).await;
-        self.shared.control.lock().await.listeners.close();
+        self.shared.control.lock().await.listeners.close().await;
         self.draining.send_replace(true);
         // Lets connections go that wait for their next request.
         self.http.http_cleanup().await;
-        match timeout(self.drain_times.grace, self.connections.none_left()).await {
+        let drained = match timeout(self.drain_times.grace, self.connections.none_left()).await {
             Ok(()) => Drained::Idle,
             Err(_) => Drained::GraceOver,
+        };
+        if let Some(access_log) = &self.access_log {
+            access_log.flush().await;
         }
+        let store = self.shared.control.lock().await.store.take();
+        if let Some(store) = store {
+            store.finish().await;
+        }
+        drained
     }
 
     /// Tasks that serve connections and origins now, for tests that look for leaks.

@@ -71,7 +71,7 @@ fn certificates(plan: &Plan, previous: &Certificates) -> Certificates {
             .map(|(_, ready)| Arc::clone(ready))
             .or_else(|| ServerCertificate::new(certificate).ok().map(Arc::new));
         if let Some(ready) = ready {
-            certificates.insert(key.clone(), (Arc::clone(certificate), ready));
+            certificates.insert(Key::clone(key), (Arc::clone(certificate), ready));
         }
     }
     certificates

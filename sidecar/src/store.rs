@@ -3,7 +3,7 @@
 //! One file, `plan`, readable by its owner alone because it holds TLS keys: a line of magic, the SHA-256 of the
 //! rest, and a complete [`Batch`]. It is written to a second file, synced and renamed, so that a crash leaves the old
 //! plan or the new one. Writing happens in a task of its own: the first change of a quiet time soon, later ones at
-//! most once a second, always the newest. A write that fails is tried again until it succeeds or a newer one is due,
+//! most once a second, always the newest, and the last one before it ends. A write that fails is tried again until it succeeds or a newer one is due,
 //! and is told as a trouble of the proxy meanwhile; nothing else waits for it.
 
 use std::fs::{File, OpenOptions};
@@ -17,12 +17,15 @@ use headgate_snapshot::{Batch, ResourceSet};
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
 
 const MAGIC: &[u8] = b"headgate plan 1\n";
 const DIGEST_BYTES: usize = 32;
 const QUIET: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_secs(2);
+/// How long the end of a proxy waits for its last plan to be written.
+const LAST_WRITE_LIMIT: Duration = Duration::from_secs(2);
 
 /// Why the last plan could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +74,12 @@ impl PlanFile {
         let directory = self.path.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(directory)?;
         let fresh = self.path.with_extension("new");
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+        // The mode is that of the creation: what was left behind may be readable by others.
+        match std::fs::remove_file(&fresh) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
         file.write_all(MAGIC)?;
         file.write_all(&Sha256::digest(&body))?;
         file.write_all(&body)?;
@@ -93,15 +101,39 @@ fn decode(bytes: &[u8]) -> Option<Batch> {
 /// What the task that writes plans tells the rest of the proxy: why the newest plan is not stored, or nothing.
 pub(crate) type StoreTrouble = Option<String>;
 
+/// The task that keeps the newest plan on disk. Dropping it lets the task write what is left.
+#[derive(Debug)]
+pub(crate) struct Store {
+    sets: watch::Sender<Arc<ResourceSet>>,
+    task: JoinHandle<()>,
+}
+
+impl Store {
+    /// Starts keeping plans in a file.
+    pub(crate) fn start(file: PlanFile, trouble: watch::Sender<StoreTrouble>) -> Self {
+        let (sets, newest) = watch::channel(Arc::default());
+        Self { sets, task: tokio::spawn(keep(file, newest, trouble)) }
+    }
+
+    /// Keeps a set, in place of the ones before.
+    pub(crate) fn put(&self, set: Arc<ResourceSet>) {
+        self.sets.send_replace(set);
+    }
+
+    /// Waits until the newest set is written, at most for a while.
+    pub(crate) async fn finish(self) {
+        let Self { sets, task } = self;
+        drop(sets);
+        if timeout(LAST_WRITE_LIMIT, task).await.is_err() {
+            tracing::warn!(reason = "PlanNotStored", "the last plan was not written in time");
+        }
+    }
+}
+
 /// Writes the newest of `sets` to `file` until the sender is dropped, and the last one before it ends.
-pub(crate) async fn keep(
-    file: PlanFile,
-    mut sets: watch::Receiver<Arc<ResourceSet>>,
-    trouble: watch::Sender<StoreTrouble>,
-) {
-    let mut live = true;
-    while live {
-        live = sets.changed().await.is_ok();
+async fn keep(file: PlanFile, mut sets: watch::Receiver<Arc<ResourceSet>>, trouble: watch::Sender<StoreTrouble>) {
+    // A set that is not written yet comes before the end.
+    while sets.changed().await.is_ok() {
         while let Some(reason) = save_newest(&file, &mut sets).await {
             let sentence = format!("the plan cannot be kept in {}: {reason}", file.path.display());
             trouble.send_if_modified(|now| {
@@ -112,20 +144,23 @@ pub(crate) async fn keep(
                 *now = Some(sentence);
                 true
             });
-            if !live {
-                return;
-            }
             // A newer plan is tried at once, the same one after a pause.
             tokio::select! {
-                changed = sets.changed() => live = changed.is_ok(),
+                changed = sets.changed() => if changed.is_err() { return },
                 () = sleep(RETRY) => {}
             }
         }
         trouble.send_if_modified(|now| now.take().is_some());
-        if live {
-            sleep(QUIET).await;
+        tokio::select! {
+            () = sleep(QUIET) => {}
+            () = ended(sets.clone()) => {}
         }
     }
+}
+
+/// Waits until no set will come any more.
+async fn ended(mut sets: watch::Receiver<Arc<ResourceSet>>) {
+    while sets.changed().await.is_ok() {}
 }
 
 /// Why the newest set could not be written, or nothing.
@@ -157,6 +192,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = PlanFile::new(directory.path());
         assert_eq!(file.load().unwrap(), None);
+        // A file that a crash has left behind, with the mode of another time.
+        std::fs::write(file.path.with_extension("new"), "half a plan").unwrap();
         file.save(&some_set()).unwrap();
         assert_eq!(file.load().unwrap(), Some(some_set().complete(Vec::new())));
         assert_eq!(std::fs::metadata(&file.path).unwrap().permissions().mode() & 0o777, 0o600);

@@ -7,6 +7,7 @@ mod support;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use headgate_proxy::Proxy;
@@ -173,4 +174,36 @@ async fn a_name_that_does_not_resolve_is_told_and_blocks_nothing() {
     assert_eq!(get(running.http, "a.example", "/").await.body, "good");
     assert_eq!(get(running.http, "b.example", "/").await.reason(), "NoHealthyOrigin");
     until(&running.proxy, "named", 0, |origin| origin.message.contains("slow.example") && origin.total == 0).await;
+}
+
+async fn is_ready(running: &Running) -> bool {
+    get(running.admin, "admin", "/readyz").await.status == 200
+}
+
+#[tokio::test]
+async fn a_proxy_is_ready_as_soon_as_its_first_probes_are_answered() {
+    let (origin, _healthy) = switched("origin").await;
+    let mut spec = pool_spec(&[origin.address]);
+    spec.health_check = Some(health_check(HealthCheckType::HttpGet));
+    let running = serving(config(), vec![gateway(&[]), pool("chat", spec)]).await;
+    // Well below the two seconds that readiness waits for probes without an answer.
+    let ready = eventually("readiness", || is_ready(&running));
+    assert!(tokio::time::timeout(Duration::from_millis(1_700), ready).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_proxy_is_not_ready_before_the_names_of_its_plan_are_answered() {
+    let server = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let mut config = config();
+    config.dns_servers = vec![server.local_addr().unwrap()];
+    let mut spec = pool_spec(&[closed_port().await]);
+    spec.origins[0].endpoints[0].host = "slow.example".into();
+    let running = serving(config, vec![gateway(&[]), pool("named", spec)]).await;
+    let mut question = [0; 512];
+    let (length, client) = server.recv_from(&mut question).await.unwrap();
+    assert!(!is_ready(&running).await);
+    // No such name, which is an answer.
+    question[2..4].copy_from_slice(&[0x81, 0x83]);
+    server.send_to(&question[..length], client).await.unwrap();
+    eventually("readiness", || is_ready(&running)).await;
 }

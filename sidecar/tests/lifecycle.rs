@@ -173,3 +173,40 @@ async fn a_drain_ends_with_its_grace_period() {
         .await;
     assert_eq!(running.proxy.drain().await, Drained::GraceOver);
 }
+
+#[tokio::test]
+async fn a_drain_ends_with_the_newest_plan_and_all_of_the_access_log_on_disk() {
+    let data = tempfile::tempdir().unwrap();
+    let mut config = config();
+    config.data_dir = Some(data.path().to_owned());
+    config.access_log = AccessLog::File(data.path().join("access.log"));
+    let running = serving(config.clone(), vec![gateway(&[])]).await;
+    let file = data.path().join("plan");
+    eventually("the first plan is stored", || async { file.exists() }).await;
+    // Comes in the quiet time after the first one.
+    let newest = running.proxy.apply(complete(vec![gateway(&[]), pool("one", pool_spec(&[]))])).await.version;
+    for _ in 0..20 {
+        get(running.http, "nowhere.example", "/").await;
+    }
+    running.proxy.drain().await;
+    assert_eq!(std::fs::read_to_string(data.path().join("access.log")).unwrap().lines().count(), 20);
+    let restarted = start(config).await;
+    assert_eq!(restarted.proxy.reports().borrow().version, newest);
+}
+
+#[tokio::test]
+async fn connections_of_the_last_moment_are_answered_by_a_drain() {
+    let running = serving(config(), vec![gateway(&[])]).await;
+    let mut streams = Vec::new();
+    for _ in 0..50 {
+        let mut stream = TcpStream::connect(running.http).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: nowhere.example\r\n\r\n").await.unwrap();
+        streams.push(stream);
+    }
+    assert_eq!(running.proxy.drain().await, Drained::Idle);
+    for mut stream in streams {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 404"), "{answer:?}");
+    }
+}

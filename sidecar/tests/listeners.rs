@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use headgate_proxy::{Frontends, Proxy};
+use headgate_snapshot::resource::Body;
 use headgate_snapshot::{Certificate, HealthCheckType, OriginTls};
 use http::{Request, Response};
 use http_body_util::Full;
@@ -208,4 +209,62 @@ async fn an_address_that_is_taken_is_a_clear_error_at_the_start() {
     config.frontends = Frontends::Merged { http: address, https: None };
     let error = Proxy::start(config, axum::Router::new()).await.err().unwrap().to_string();
     assert!(error.starts_with(&format!("cannot listen on {address}: ")), "{error}");
+}
+
+#[tokio::test]
+async fn an_origin_whose_ca_cannot_be_read_is_passed_over_for_the_next() {
+    let (broken, good) = (TestOrigin::named("broken").await, TestOrigin::named("good").await);
+    let mut spec = pool_spec(&[broken.address, good.address]);
+    spec.origins[0].tls = Some(OriginTls { server_name: "inner.example".into(), ca_pem: "no PEM".into() });
+    let running = start(config()).await;
+    running.proxy.apply(complete(vec![gateway(&[]), route("a.example", "http", "one"), pool("one", spec)])).await;
+    assert_eq!(get(running.http, "a.example", "/").await.body, "good");
+}
+
+/// A proxy whose port 80 is bound on another one of loopback.
+async fn by_port(port: u16) -> Proxy {
+    let mapped = BTreeMap::from([(80, port)]);
+    let frontends = Frontends::ByPort { address: IpAddr::V4(Ipv4Addr::LOCALHOST), mapped };
+    Proxy::start(headgate_proxy::Config { frontends, ..config() }, axum::Router::new()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_port_that_was_taken_is_bound_when_it_is_free() {
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap();
+    let proxy = by_port(address.port()).await;
+    assert_eq!(proxy.apply(complete(vec![gateway(&[])])).await.troubles[0].reason, "ListenerNotBound");
+    drop(taken);
+    let mut reports = proxy.reports();
+    let bound = reports.wait_for(|report| report.troubles.is_empty());
+    assert!(tokio::time::timeout(LIMIT, bound).await.is_ok());
+    assert_eq!(get(address, "nowhere.example", "/").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_port_changes_its_protocol_with_one_batch() {
+    let port = closed_port().await;
+    let proxy = by_port(port.port()).await;
+    let own = certificate("a.example");
+    let mut https = gateway(&[("a.example", "a")]);
+    let Some(Body::Gateway(body)) = &mut https.body else { panic!("a Gateway") };
+    body.listeners.remove(0);
+    body.listeners[0].port = 80;
+    let https = vec![https, secret("a", own.clone())];
+    for _ in 0..10 {
+        assert_eq!(proxy.apply(complete(vec![gateway(&[])])).await.troubles, []);
+        assert_eq!(get(port, "nowhere.example", "/").await.status, 404);
+        assert_eq!(proxy.apply(complete(https.clone())).await.troubles, []);
+        assert!(connect(port, "a.example", &[&own]).await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn a_batch_after_a_drain_opens_no_listener() {
+    let proxy = by_port(0).await;
+    proxy.apply(complete(vec![gateway(&[])])).await;
+    assert!(proxy.local_addresses().await.http().is_some());
+    proxy.drain().await;
+    proxy.apply(complete(vec![gateway(&[("a.example", "a")])])).await;
+    assert_eq!(proxy.local_addresses().await.frontends, BTreeMap::new());
 }

@@ -63,6 +63,12 @@ async fn requests_that_cannot_be_read_are_refused() {
 }
 
 #[tokio::test]
+async fn a_tunnel_is_refused_with_a_reason() {
+    let (running, _origin) = one_origin().await;
+    check(&running, "CONNECT a.example:443 HTTP/1.1\r\nhost: a.example:443\r\n\r\n", "400", "BadRequest").await;
+}
+
+#[tokio::test]
 async fn a_request_shorter_than_an_http_2_preface_is_answered() {
     let (running, _origin) = one_origin().await;
     let answer = raw(running.http, b"GET / HTTP/1.0\r\n\r\n", "\r\n\r\n").await;

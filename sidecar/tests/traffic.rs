@@ -376,3 +376,128 @@ async fn an_http_2_origin_is_spoken_to_with_prior_knowledge() {
     assert_eq!(get(running.http, "a.example", "/silent").await.reason(), "OriginTimeout");
     assert_eq!(get(running.http, "a.example", "/").await.body, "HTTP/2.0");
 }
+
+#[tokio::test]
+async fn a_client_cannot_have_the_name_of_its_request_removed() {
+    let origin = TestOrigin::named("origin").await;
+    let resources = vec![gateway(&[]), route("a.example", "http", "one"), pool("one", pool_spec(&[origin.address]))];
+    let running = serving(config(), resources).await;
+    let request = Request::get("/seen")
+        .header("host", "a.example")
+        .header("connection", "x-request-id")
+        .body(Full::default())
+        .unwrap();
+    let seen = send(running.http, request).await.body;
+    assert_eq!(seen.matches("x-request-id: ").count(), 1, "{seen}");
+}
+
+/// An origin with a handler behind a proxy that gives it 150 ms to answer.
+async fn hurried<R>(handler: impl Fn(Seen) -> R + Clone + Send + Sync + 'static) -> (Running, TestOrigin)
+where
+    R: Future<Output = Reply> + Send,
+{
+    let origin = TestOrigin::start(handler).await;
+    let mut spec = pool_spec(&[origin.address]);
+    spec.timeouts = Some(headgate_snapshot::Timeouts { connect_ms: 1_000, request_ms: 150, idle_ms: 60_000 });
+    let resources = vec![gateway(&[]), route("a.example", "http", "one"), pool("one", spec)];
+    (serving(config(), resources).await, origin)
+}
+
+/// Sends the head of an upload and half of its body, and the other half after a pause that is longer than an origin
+/// has to answer. Returns the answer.
+async fn upload_with_a_pause(running: &Running) -> String {
+    let mut stream = TcpStream::connect(running.http).await.unwrap();
+    stream.write_all(b"POST / HTTP/1.1\r\nhost: a.example\r\ncontent-length: 8\r\n\r\nhalf").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    // An error means that the answer has come before.
+    let _ = stream.write_all(b"half").await;
+    let mut answer = String::new();
+    let mut buffer = [0; 4096];
+    while !answer.contains("\r\n\r\n") {
+        let length = tokio::time::timeout(LIMIT, stream.read(&mut buffer)).await.unwrap().unwrap();
+        assert_ne!(length, 0, "{answer}");
+        answer.push_str(&String::from_utf8_lossy(&buffer[..length]));
+    }
+    answer
+}
+
+#[tokio::test]
+async fn the_pause_of_a_client_within_an_upload_does_not_count_as_the_origins() {
+    let (running, _origin) = hurried(|seen| async move {
+        let body = seen.into_body().collect().await.unwrap().to_bytes();
+        Response::new(Full::new(body))
+    })
+    .await;
+    let answer = upload_with_a_pause(&running).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test]
+async fn an_origin_that_is_silent_after_an_upload_is_not_waited_for() {
+    let (running, _origin) = hurried(|_| std::future::pending()).await;
+    let answer = upload_with_a_pause(&running).await;
+    assert!(answer.starts_with("HTTP/1.1 504") && answer.contains("OriginTimeout"), "{answer}");
+}
+
+#[tokio::test]
+async fn an_answer_before_the_end_of_an_upload_reaches_the_client() {
+    let (running, _origin) =
+        hurried(|_| async { Response::builder().status(413).body(Full::default()).unwrap() }).await;
+    let answer = upload_with_a_pause(&running).await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+}
+
+#[tokio::test]
+async fn an_origin_that_is_silent_to_a_client_that_expects_its_word_is_not_waited_for() {
+    let (running, _origin) = hurried(|_| std::future::pending()).await;
+    let mut stream = TcpStream::connect(running.http).await.unwrap();
+    let head = b"POST / HTTP/1.1\r\nhost: a.example\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n";
+    stream.write_all(head).await.unwrap();
+    let mut answer = String::new();
+    assert!(tokio::time::timeout(LIMIT, stream.read_to_string(&mut answer)).await.is_ok());
+    assert!(answer.starts_with("HTTP/1.1 504"), "{answer}");
+}
+
+/// An origin that answers the first request of a connection with these bytes, and closes it as soon as a second one comes.
+async fn answering(answer: &'static [u8]) -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut request = [0; 4096];
+                if stream.read(&mut request).await.is_ok_and(|length| length > 0) {
+                    let _ = stream.write_all(answer).await;
+                    let _ = stream.read(&mut request).await;
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_connection_that_the_origin_closed_meanwhile_fails_no_request_and_costs_no_retry() {
+    let address = answering(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+    let spec = headgate_snapshot::OriginPool {
+        retry: Some(headgate_snapshot::Retry { attempts: 0, budget_percent: 0 }),
+        ..pool_spec(&[address])
+    };
+    let running = serving(config(), vec![gateway(&[]), route("a.example", "http", "a"), pool("a", spec)]).await;
+    for number in 0..20 {
+        let answer = get(running.http, "a.example", "/").await;
+        assert_eq!((answer.status, answer.body.as_str()), (StatusCode::OK, "ok"), "request {number}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_of_http_1_0_gets_an_answer_without_chunks_that_ends_with_the_connection() {
+    let address = answering(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n").await;
+    let resources = vec![gateway(&[]), route("a.example", "http", "a"), pool("a", pool_spec(&[address]))];
+    let running = serving(config(), resources).await;
+    let mut stream = TcpStream::connect(running.http).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.0\r\nHost: a.example\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.ends_with("\r\n\r\nok") && !answer.to_lowercase().contains("chunked"), "{answer}");
+}

@@ -1,15 +1,10 @@
 //! The manifests of `examples/`, and the origins that they refer to.
 
-use std::{
-    net::{Ipv4Addr, SocketAddr, TcpListener},
-    path::PathBuf,
-    time::Duration,
-};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
 
-use crate::{eventually, origin::Origin};
-
-/// Another run may hold the ports of the examples for as long as one test takes.
-const PORTS_LIMIT: Duration = Duration::from_mins(1);
+use crate::folder::Folder;
+use crate::origin::Origin;
 
 /// Where the examples lie.
 pub fn folder() -> PathBuf {
@@ -31,22 +26,28 @@ pub struct Backends {
 }
 
 impl Backends {
-    /// Starts them all, as soon as nobody else has their ports.
-    pub async fn start() -> Self {
+    /// Starts them all on the ports that a copy of the examples names. Where somebody else has one of them, the origin
+    /// gets another one, and so does the copy.
+    pub fn start(copy: &Folder) -> Self {
         Self {
-            eu: start("eu", 9000).await,
-            asia: [start("asia-1", 9001).await, start("asia-2", 9002).await],
-            storefront: start("storefront", 9003).await,
-            static_site: start("static-site", 9004).await,
-            storefront_next: start("storefront-next", 9005).await,
+            eu: start("eu", 9000, copy),
+            asia: [start("asia-1", 9001, copy), start("asia-2", 9002, copy)],
+            storefront: start("storefront", 9003, copy),
+            static_site: start("static-site", 9004, copy),
+            storefront_next: start("storefront-next", 9005, copy),
         }
     }
 }
 
-async fn start(name: &str, port: u16) -> Origin {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let what = format!("port {port} of the examples is free");
-    eventually(PORTS_LIMIT, &what, async || TcpListener::bind(address).map(drop).map_err(|error| error.to_string()))
-        .await;
-    Origin::start_at(name, address)
+fn start(name: &str, port: u16, copy: &Folder) -> Origin {
+    let wanted = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    if TcpListener::bind(wanted).is_ok() {
+        return Origin::start_at(name, wanted);
+    }
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
+    let other = free.expect("a free port on loopback");
+    for file in copy.names() {
+        copy.write(&file, &copy.read(&file).replace(&port.to_string(), &other.port().to_string()));
+    }
+    Origin::start_at(name, other)
 }

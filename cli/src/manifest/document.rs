@@ -3,9 +3,11 @@
 //! A line that begins with `---` starts a document wherever it stands, so cutting needs no parser. An edit of one
 //! document among thousands parses that one: the others are found by their text.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::object::{self, Contents, Manifest};
 use super::tree::{self, Node, Place, SyntaxError};
@@ -19,6 +21,8 @@ pub struct Document {
     pub text: Arc<str>,
     /// What is in it.
     pub contents: Arc<Contents>,
+    /// Places of fields that were asked for, by the place of their object.
+    places: Arc<Mutex<BTreeMap<(Place, String), Place>>>,
 }
 
 /// The documents of a text, and where it is not YAML.
@@ -47,7 +51,8 @@ pub fn read(text: &str, known: &[Document]) -> Reading {
                     contents.mistakes.extend(mistakes);
                     contents.skipped.extend(skipped);
                 }
-                let document = Document { first_line, text: part.into(), contents: Arc::new(contents) };
+                let document =
+                    Document { first_line, text: part.into(), contents: Arc::new(contents), places: Arc::default() };
                 reading.documents.push(document);
             }
             Err(SyntaxError { place, message }) => {
@@ -111,8 +116,9 @@ impl Document {
     }
 }
 
-/// Finds the lines of fields. Trees are not kept with the objects, because thousands of objects have no mistake;
-/// the document is parsed again, and kept for the next question about it.
+/// Finds the lines of fields. Trees are not kept with the objects, because thousands of objects have no mistake; the
+/// document is parsed again, and kept for the next question about it. What was found stays with the document, so that
+/// a warning that nobody mends is not looked for again at each edit of another file.
 #[derive(Debug, Default)]
 pub struct Locator {
     last: Option<(Arc<str>, Vec<Node>)>,
@@ -122,6 +128,10 @@ impl Locator {
     /// The line of the file of a field of an object.
     pub fn line(&mut self, entry: &Entry<'_>, field: &str) -> usize {
         let Entry { file: _, document, manifest } = entry;
+        let question = (manifest.place, field.to_owned());
+        if let Some(place) = document.places.lock().get(&question) {
+            return document.line(*place);
+        }
         if self.last.as_ref().is_none_or(|(text, _)| !Arc::ptr_eq(text, &document.text)) {
             let nodes = tree::parse(&document.text).unwrap_or_default();
             self.last = Some((Arc::clone(&document.text), nodes));
@@ -132,6 +142,7 @@ impl Locator {
             .map(|node| node.locate(field))
             .next()
             .unwrap_or(manifest.place);
+        document.places.lock().insert(question, place);
         document.line(place)
     }
 }

@@ -4,29 +4,54 @@
 //! does; hidden files and editors' backups are left alone. Files are compared by their content. A file that is not
 //! YAML at the moment, or cannot be opened, keeps the state in which it could last be read. Where a document has
 //! lost its identity (a file cut off in the middle of `metadata`, for instance), what the file had before stays
-//! beside what it has now, so that a half-written file never withdraws anything.
+//! beside what it has now, so that a half-written file never withdraws anything. A file that was emptied a moment
+//! ago keeps its state too: whoever rewrites a file empties it first.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::document::{self, Document, Entry, Reading};
 use super::tree::{Place, SyntaxError};
+use crate::clock;
 
 /// The largest file that is read.
 const FILE_BYTES: u64 = 256 << 20;
 
+/// How long a file must have been empty until it is believed. Its time of change does not tell: file systems set it
+/// after the size.
+const EMPTY_FOR: Duration = Duration::from_millis(500);
+
 /// Which files may have changed.
 #[derive(Clone, Debug)]
 pub enum Suspects {
-    /// Those of these names, whatever their metadata says, and those whose metadata changed.
+    /// Those of these names, whatever their metadata says, and no others: another one may be half-written.
     Named(BTreeSet<OsString>),
-    /// Those whose metadata changed, and those that were read since the last time of this question: a second edit
-    /// within the grain of the file system's clock leaves the metadata as it was.
-    Changed,
+    /// Those whose metadata changed, and those that were read since the last time of this question, because a second
+    /// edit within the grain of the file system's clock leaves the metadata as it was.
+    Changed {
+        /// Names of files that somebody is writing at the moment.
+        except: BTreeSet<OsString>,
+    },
+}
+
+impl Suspects {
+    /// All that may have changed.
+    pub fn all() -> Self {
+        Self::Changed { except: BTreeSet::new() }
+    }
+
+    fn include(&self, path: &Path) -> bool {
+        let among = |names: &BTreeSet<OsString>| path.file_name().is_some_and(|name| names.contains(name));
+        match self {
+            Self::Named(names) => among(names),
+            Self::Changed { except } => !among(except),
+        }
+    }
 }
 
 /// A file or folder that could not be read, or not as a whole.
@@ -54,6 +79,8 @@ struct File {
     read_again: bool,
     /// It could be read as a whole once.
     known: bool,
+    /// When it was first found empty, while what it held before stays.
+    empty_since: Option<Instant>,
     documents: Vec<Document>,
     /// The documents of before, while one of the present ones has no identity.
     retained: Vec<Document>,
@@ -103,20 +130,24 @@ impl Library {
         let Listing { files: listing, blind, faults } = self.list();
         let mut changed = self.unreadable != faults;
         self.unreadable = faults;
-        self.files.retain(|path, _| {
-            let stays = listing.contains_key(path) || blind.iter().any(|blind| path.starts_with(blind));
-            changed |= !stays;
-            stays
+        self.files.retain(|path, file| {
+            if listing.contains_key(path) || blind.iter().any(|blind| path.starts_with(blind)) {
+                return true;
+            }
+            let gone = suspects.include(path);
+            changed |= gone || file.linger();
+            !gone
         });
         for (path, stamp) in listing {
+            if !suspects.include(&path) {
+                continue;
+            }
             let new = !self.files.contains_key(&path);
             let file = self.files.entry(path.clone()).or_default();
-            let suspected = match suspects {
-                Suspects::Named(names) => path.file_name().is_some_and(|name| names.contains(name)),
-                Suspects::Changed => std::mem::take(&mut file.read_again),
-            };
-            if suspected || file.stamp != stamp || stamp.is_none() {
-                file.read_again = file.stamp != stamp || matches!(suspects, Suspects::Named(_));
+            let again = std::mem::take(&mut file.read_again);
+            let told = matches!(suspects, Suspects::Named(_));
+            if told || again || file.stamp != stamp || stamp.is_none() {
+                file.read_again = told || file.stamp != stamp;
                 file.stamp = stamp;
                 changed |= file.read(&path) || new;
             }
@@ -196,6 +227,16 @@ impl Listing {
 }
 
 impl File {
+    /// Keeps what the file held when it is not there any more, but may be back in a moment. What other files have
+    /// meanwhile goes before it. True where that is news.
+    fn linger(&mut self) -> bool {
+        self.stamp = None;
+        let documents = std::mem::take(&mut self.documents);
+        let news = !documents.is_empty();
+        self.retained.splice(0..0, documents);
+        news
+    }
+
     /// Reads the file anew. True where its documents or faults changed.
     fn read(&mut self, path: &Path) -> bool {
         let before = self.faults.clone();
@@ -206,6 +247,14 @@ impl File {
                 return self.faults != before;
             }
         };
+        if text.trim().is_empty() && !self.documents.is_empty() {
+            let since = *self.empty_since.get_or_insert_with(clock::instant);
+            if clock::instant().saturating_duration_since(since) < EMPTY_FOR {
+                self.read_again = true;
+                return false;
+            }
+        }
+        self.empty_since = None;
         let Reading { documents, faults } = document::read(&text, &self.documents);
         let fault = |SyntaxError { place, message }| Fault { path: path.to_owned(), place: Some(place), message };
         self.faults = faults.into_iter().map(fault).collect();
@@ -232,14 +281,17 @@ impl File {
     }
 }
 
+/// Whether a file of a folder is read, by its name.
+pub fn is_manifest(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    [".yaml", ".yml", ".json"].iter().any(|extension| name.ends_with(extension)) && !name.starts_with(['.', '#'])
+}
+
 fn list_folder(folder: &Path) -> io::Result<Vec<(PathBuf, Option<Stamp>)>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        let manifest = [".yaml", ".yml", ".json"].iter().any(|extension| name.ends_with(extension));
-        if !manifest || name.starts_with(['.', '#']) {
+        if !is_manifest(&entry.file_name()) {
             continue;
         }
         let path = entry.path();

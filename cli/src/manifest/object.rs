@@ -222,6 +222,7 @@ fn manifest(node: &Node, kind: ObjectKind, key: ObjectKey) -> Manifest {
         // The schema has named it already, and more precisely.
         Err(_) if !mistakes.is_empty() => None,
         Err(mistake) => {
+            let mistake = if is_secret(kind, &mistake.field) { without_value(mistake) } else { mistake };
             mistakes.insert(mistake.field.clone(), mistake);
             None
         }
@@ -243,4 +244,16 @@ fn fingerprint(mut json: serde_json::Value) -> u64 {
     let mut hasher = DefaultHasher::new();
     json.to_string().hash(&mut hasher);
     hasher.finish()
+}
+
+/// Whether what stands in a field is nobody's business.
+fn is_secret(kind: ObjectKind, field: &str) -> bool {
+    let top = field.split(['.', '[']).next().unwrap_or_default();
+    kind == ObjectKind::Secret && matches!(top, "data" | "stringData")
+}
+
+/// The mistake in words that do not repeat what was found.
+fn without_value(mistake: Mistake) -> Mistake {
+    let message = "expected text; values below `data` are base64, those below `stringData` plain, both in quotes";
+    Mistake { message: message.to_owned(), ..mistake }
 }

@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use super::catalogue::Catalogue;
 use super::document::Locator;
 use super::library::{Library, Suspects};
 use super::tree;
+use crate::clock;
 
 const SERVICE: &str = "\
 apiVersion: v1
@@ -31,7 +33,7 @@ fn folder(files: &[(&str, &str)]) -> (tempfile::TempDir, Library) {
         fs::write(folder.path().join(name), text).expect("written");
     }
     let mut library = Library::new(vec![folder.path().to_owned()]);
-    library.refresh(&Suspects::Changed);
+    library.refresh(&Suspects::all());
     (folder, library)
 }
 
@@ -59,6 +61,16 @@ fn documents_lists_and_json_are_read() {
         "{\n\t\"apiVersion\": \"v1\",\n\t\"kind\": \"Namespace\",\n\t\"metadata\": {\"name\": \"shop\"}\n}\n",
         &["Namespace/shop"],
         &[],
+    );
+}
+
+#[test]
+fn a_mistake_in_a_secret_does_not_repeat_its_value() {
+    check(
+        "apiVersion: v1\nkind: Secret\nmetadata: { name: key }\nstringData: { password: 987654321 }\n",
+        &["Secret/key"],
+        &["a.yaml:4 Secret/key: stringData.password: expected text; values below `data` are base64, those below \
+           `stringData` plain, both in quotes"],
     );
 }
 
@@ -174,7 +186,7 @@ fn a_file_that_is_not_yaml_at_the_moment_keeps_its_last_good_state() {
     let (folder, mut library) = folder(&[("a.yaml", SERVICE), ("b.yaml", &SERVICE.replace("web", "api"))]);
     fs::write(folder.path().join("a.yaml"), &SERVICE[..SERVICE.len() - 25]).expect("written");
     fs::write(folder.path().join("a.yaml"), "apiVersion: v1\nkind: [Serv").expect("written");
-    assert!(library.refresh(&Suspects::Changed));
+    assert!(library.refresh(&Suspects::all()));
     let (labels, complaints) = look(&library, folder.path());
     assert_eq!(labels, ["Service/api", "Service/web"]);
     assert_eq!(complaints.len(), 1, "{complaints:?}");
@@ -187,24 +199,37 @@ fn a_file_cut_off_within_metadata_withdraws_nothing_and_its_whole_parts_apply() 
     let (folder, mut library) = folder(&[("a.yaml", &both)]);
     let cut = format!("{}---\napiVersion: v1\nkind: Service\n", SERVICE.replace("web", "new"));
     fs::write(folder.path().join("a.yaml"), &cut).expect("written");
-    assert!(library.refresh(&Suspects::Changed));
+    assert!(library.refresh(&Suspects::all()));
     assert_eq!(look(&library, folder.path()).0, ["Service/api", "Service/new", "Service/web"]);
 
     fs::write(folder.path().join("a.yaml"), SERVICE).expect("written");
-    assert!(library.refresh(&Suspects::Changed));
+    assert!(library.refresh(&Suspects::all()));
     assert_eq!(look(&library, folder.path()), (vec!["Service/web".to_owned()], Vec::new()));
+}
+
+#[test]
+fn an_emptied_file_withdraws_its_objects_once_it_was_empty_for_a_while() {
+    let (folder, mut library) = folder(&[("a.yaml", SERVICE)]);
+    fs::write(folder.path().join("a.yaml"), "").expect("emptied");
+    assert!(!library.refresh(&Suspects::all()));
+    assert_eq!(look(&library, folder.path()).0, ["Service/web"]);
+    let first = clock::instant();
+    while !library.refresh(&Suspects::all()) {
+        assert!(first.elapsed() < Duration::from_secs(10), "it is empty for long enough");
+    }
+    assert_eq!(look(&library, folder.path()), (Vec::new(), Vec::new()));
 }
 
 #[test]
 fn files_come_and_go_and_only_manifests_are_read() {
     let (folder, mut library) = folder(&[("a.yaml", SERVICE), (".b.yaml", "["), ("c.yaml~", "["), ("README.md", "[")]);
     assert_eq!(look(&library, folder.path()), (vec!["Service/web".to_owned()], Vec::new()));
-    assert!(!library.refresh(&Suspects::Changed));
+    assert!(!library.refresh(&Suspects::all()));
     fs::rename(folder.path().join("a.yaml"), folder.path().join("z.json")).expect("renamed");
-    assert!(library.refresh(&Suspects::Changed));
+    assert!(library.refresh(&Suspects::all()));
     assert_eq!(look(&library, folder.path()).0, ["Service/web"]);
     fs::remove_file(folder.path().join("z.json")).expect("removed");
-    assert!(library.refresh(&Suspects::Changed));
+    assert!(library.refresh(&Suspects::all()));
     assert_eq!(look(&library, folder.path()), (Vec::new(), Vec::new()));
 }
 
@@ -212,7 +237,7 @@ fn files_come_and_go_and_only_manifests_are_read() {
 fn a_file_touched_without_a_new_content_is_no_change() {
     let (folder, mut library) = folder(&[("a.yaml", SERVICE)]);
     fs::write(folder.path().join("a.yaml"), SERVICE).expect("written");
-    assert!(!library.refresh(&Suspects::Changed));
+    assert!(!library.refresh(&Suspects::all()));
 }
 
 #[test]
@@ -224,4 +249,19 @@ fn the_line_of_a_field_is_found_behind_other_documents_and_in_lists() {
     let lines: Vec<usize> =
         catalogue.entries.values().map(|entry| locator.line(entry, "spec.ports[0].targetPort")).collect();
     assert_eq!(lines, [6, 13]);
+}
+
+#[test]
+fn a_file_that_was_moved_away_a_moment_ago_keeps_its_objects_and_disturbs_none() {
+    let (folder, mut library) = folder(&[("a.yaml", SERVICE)]);
+    fs::rename(folder.path().join("a.yaml"), folder.path().join("b.yaml")).expect("renamed");
+    library.refresh(&Suspects::Named(["b.yaml".into()].into()));
+    let found = look(&library, folder.path());
+    assert_eq!(found, (vec!["Service/web".to_owned()], Vec::new()), "beside the file that has its objects now");
+
+    fs::remove_file(folder.path().join("b.yaml")).expect("removed");
+    library.refresh(&Suspects::Named(["a.yaml".into()].into()));
+    assert_eq!(look(&library, folder.path()).0, ["Service/web"], "b is not looked at yet");
+    library.refresh(&Suspects::Named(["b.yaml".into()].into()));
+    assert_eq!(look(&library, folder.path()).0, Vec::<String>::new(), "looked at, and gone");
 }

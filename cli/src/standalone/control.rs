@@ -1,7 +1,8 @@
 //! The control plane of standalone: everything between the files and the hub, under one lock.
 //!
-//! Each method is one step of the pipeline and returns; nothing here waits. The admin routes read under the same
-//! lock, so what they show is always one state, never a mixture of two.
+//! Each method is one step of the pipeline and returns; nothing here waits. What is said of the objects has a lock of
+//! its own: whoever asks for status takes a copy of the state, which shares the objects, and lets go of it before
+//! anything is computed or written, so that a curious dashboard never delays an edit.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,8 +10,8 @@ use std::sync::Arc;
 use headgate_operator::hub::{Hub, Publication};
 use headgate_operator::status::{Status, Statuses};
 use headgate_operator::world::{Object, ObjectKind, World};
-use headgate_snapshot::Key;
-use headgate_translate::{ObjectRef, Options, Verdict};
+use headgate_snapshot::{Key, Resource};
+use headgate_translate::{Kind, ObjectKey, ObjectRef, Options, Problem, Reason, Verdict};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
@@ -24,7 +25,9 @@ use crate::{clock, review};
 #[derive(Debug)]
 pub struct Control {
     hub: Arc<Hub>,
+    controller: String,
     state: Mutex<State>,
+    statuses: Mutex<Statuses>,
 }
 
 #[derive(Debug)]
@@ -32,9 +35,7 @@ struct State {
     library: Library,
     registry: Registry,
     world: World,
-    controller: String,
-    verdicts: BTreeMap<ObjectRef, Verdict>,
-    statuses: Statuses,
+    verdicts: Arc<BTreeMap<ObjectRef, Verdict>>,
     complaints: BTreeSet<Complaint>,
     /// What the proxy started with from its disk. It stays in force as long as a file was never readable, because
     /// that file may hold it.
@@ -63,13 +64,11 @@ impl Control {
             library,
             registry: Registry::default(),
             world: World::new(options),
-            controller,
-            verdicts: BTreeMap::new(),
-            statuses: Statuses::default(),
+            verdicts: Arc::default(),
             complaints: BTreeSet::new(),
             kept,
         };
-        Self { hub, state: Mutex::new(state) }
+        Self { hub, controller, state: Mutex::new(state), statuses: Mutex::default() }
     }
 
     /// Looks at the files and publishes what follows. Nothing where nothing changed.
@@ -88,27 +87,44 @@ impl Control {
         }
         let mut holds = translation.holds;
         holds.extend(state.kept.iter().cloned());
-        let publication = self.hub.publish(translation.resources, holds);
+        let mut resources = translation.resources;
+        resources.retain(|resource| !is_kept_whole(resource, &state.kept, &translation.verdicts));
+        let publication = self.hub.publish(resources, holds);
 
         let complaints = review::complaints(&catalogue, &translation.verdicts);
         let new = complaints.difference(&state.complaints).cloned().collect();
         let settled = state.complaints.difference(&complaints).count();
         state.complaints = complaints;
-        state.verdicts = translation.verdicts;
+        state.verdicts = Arc::new(translation.verdicts);
         Some(Step { changes, publication, complaints: new, settled })
     }
 
     /// Joins what the proxies have told since with the verdicts.
     pub fn observe(&self) {
-        self.state.lock().observe(&self.hub);
+        let verdicts = Arc::clone(&self.state.lock().verdicts);
+        self.say(&mut self.statuses.lock(), &verdicts);
+    }
+
+    fn say(&self, statuses: &mut Statuses, verdicts: &BTreeMap<ObjectRef, Verdict>) {
+        statuses.update(verdicts, &self.hub.progress(), &self.controller, clock::timestamp());
     }
 
     /// Every object that headgate governs with its status, as `kubectl get -o json` shows it, and beside them what
     /// belongs to no object: the proxies with their troubles, and what is wrong with the files.
     pub fn status(&self) -> Value {
-        let mut state = self.state.lock();
-        state.observe(&self.hub);
-        let items: Vec<Value> = state.verdicts.keys().map(|object| item(&state, object)).collect();
+        let (verdicts, objects, complaints) = {
+            let state = self.state.lock();
+            let verdicts = Arc::clone(&state.verdicts);
+            let get = |object: &ObjectRef| state.world.get(ObjectKind::from(object.kind), &object.key);
+            let objects: Vec<Option<Object>> = verdicts.keys().map(get).collect();
+            let complaints: Vec<String> = state.complaints.iter().map(ToString::to_string).collect();
+            (verdicts, objects, complaints)
+        };
+        let mut statuses = self.statuses.lock();
+        self.say(&mut statuses, &verdicts);
+        let items = verdicts.keys().zip(&objects).map(|(object, now)| item(object, now.as_ref(), statuses.get(object)));
+        let items: Vec<Value> = items.collect();
+        drop(statuses);
         let progress = self.hub.progress();
         let proxies = progress.proxies.iter().map(|proxy| {
             let troubles = proxy
@@ -123,7 +139,6 @@ impl Control {
                 "troubles": troubles.collect::<Vec<_>>(),
             })
         });
-        let complaints: Vec<String> = state.complaints.iter().map(ToString::to_string).collect();
         json!({
             "apiVersion": "v1",
             "kind": "List",
@@ -135,15 +150,22 @@ impl Control {
     }
 }
 
-impl State {
-    fn observe(&mut self, hub: &Hub) {
-        self.statuses.update(&self.verdicts, &hub.progress(), &self.controller, clock::timestamp());
-    }
+/// Whether a resource of the plan from disk is better than what follows from the files: while some file was never
+/// readable, what an object refers to may be in it.
+fn is_kept_whole(resource: &Resource, kept: &BTreeSet<Key>, verdicts: &BTreeMap<ObjectRef, Verdict>) -> bool {
+    let Some(key) = resource.key.as_ref().filter(|key| kept.contains(*key)) else { return false };
+    let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.as_str() == key.kind) else { return false };
+    let object = ObjectRef::new(kind, ObjectKey::new(key.namespace.as_str(), key.name.as_str()));
+    let missing = |problem: &Problem| matches!(problem.reason, Reason::BackendNotFound | Reason::RefNotFound);
+    verdicts.get(&object).is_some_and(|verdict| {
+        let of_parents = verdict.parents.iter().flat_map(|parent| &parent.problems);
+        verdict.problems.iter().chain(of_parents).any(missing)
+    })
 }
 
-fn item(state: &State, object: &ObjectRef) -> Value {
+fn item(object: &ObjectRef, now: Option<&Object>, status: Option<&Status>) -> Value {
     let kind = ObjectKind::from(object.kind);
-    let mut item = state.world.get(kind, &object.key).map_or_else(|| json!({}), |object| shown(&object));
+    let mut item = now.map_or_else(|| json!({}), shown);
     let namespace = (!object.key.namespace.is_empty()).then_some(&object.key.namespace);
     if item.get("metadata").is_none() {
         item["metadata"] = json!({ "name": object.key.name });
@@ -153,7 +175,7 @@ fn item(state: &State, object: &ObjectRef) -> Value {
     }
     item["apiVersion"] = json!(kind.api_version());
     item["kind"] = json!(kind.as_str());
-    if let Some(status) = state.statuses.get(object) {
+    if let Some(status) = status {
         item["status"] = status_json(status);
     }
     item

@@ -31,7 +31,7 @@ impl Setup {
 
     fn write(&self, file: &str, text: &str) -> Option<Step> {
         fs::write(self.folder.path().join(file), text).expect("written");
-        self.control.look(&Suspects::Changed)
+        self.control.look(&Suspects::all())
     }
 
     fn set(&self) -> Arc<ResourceSet> {
@@ -42,9 +42,9 @@ impl Setup {
 #[test]
 fn an_empty_folder_is_published_as_an_empty_set_once() {
     let setup = Setup::new(BTreeSet::new());
-    let step = setup.control.look(&Suspects::Changed).expect("the first look publishes");
+    let step = setup.control.look(&Suspects::all()).expect("the first look publishes");
     assert_eq!((step.publication.sequence, step.changes), (1, Changes::default()));
-    assert!(setup.control.look(&Suspects::Changed).is_none());
+    assert!(setup.control.look(&Suspects::all()).is_none());
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn the_end_of_many_edits_equals_a_fresh_start() {
     setup.write("a.yaml", &(pool("two", "127.0.0.1:3") + &pool("one", "127.0.0.1:1")));
     setup.write("b.yaml", &pool("three", "127.0.0.1:4"));
     fs::remove_file(setup.folder.path().join("a.yaml")).expect("removed");
-    setup.control.look(&Suspects::Changed);
+    setup.control.look(&Suspects::all());
     let last = pool("two", "127.0.0.1:3") + &pool("four", "127.0.0.1:5");
     setup.write("b.yaml", &last);
 

@@ -2,19 +2,21 @@
 //!
 //! The kernel tells of most changes at once; a slow poll catches what it does not tell (network file systems, links
 //! into other folders, a full queue). A file that is being written is left alone until its writer closes it or
-//! pauses, because the first thing that many writers do is to empty it.
+//! pauses, because the first thing that many writers do is to empty it. So is a file that was removed or renamed:
+//! many editors move the old file away before they write the new one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use notify::event::{AccessKind, AccessMode, ModifyKind};
+use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
-use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
-use crate::manifest::library::Suspects;
+use crate::clock;
+use crate::manifest::library::{Suspects, is_manifest};
 
 /// How often to look although nothing was told.
 const POLL: Duration = Duration::from_secs(2);
@@ -41,14 +43,22 @@ pub struct Watch {
     watcher: Option<RecommendedWatcher>,
     events: mpsc::Receiver<Event>,
     poll: Interval,
+    /// Names of files that somebody is at, and since when there is no news of them.
+    busy: BTreeMap<OsString, Instant>,
 }
 
 impl Watch {
     /// Watches files and folders.
     pub fn new(paths: &[PathBuf]) -> Self {
+        let paths: Vec<PathBuf> =
+            paths.iter().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone())).collect();
         let (sender, events) = mpsc::channel(QUEUE);
+        let ours = paths.clone();
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-            if let Ok(event) = event {
+            // Whatever else happens in the folder of a file must not fill the queue.
+            if let Ok(event) = event
+                && event.paths.iter().any(|path| concerns(&ours, path))
+            {
                 // A full queue means that a look is due anyway.
                 let _ = sender.try_send(event);
             }
@@ -62,52 +72,65 @@ impl Watch {
         };
         let mut poll = interval(POLL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let paths = paths.iter().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone())).collect();
-        let mut watch = Self { paths, watcher, events, poll };
+        let mut watch = Self { paths, watcher, events, poll, busy: BTreeMap::new() };
         watch.follow();
         watch
     }
 
     /// Waits until a look at the files is due, and says at which.
     pub async fn due(&mut self) -> Suspects {
-        let mut names = BTreeSet::new();
+        let mut settled = BTreeSet::new();
         loop {
-            let event = tokio::select! {
-                event = self.events.recv() => event,
-                _ = self.poll.tick() => None,
-            };
-            let Some(event) = event else {
-                self.follow();
-                return Suspects::Changed;
-            };
-            let mut phase = self.take(&event, &mut names);
-            // While somebody is at a file, wait for the close or for a pause.
-            while phase == Some(Phase::Stirring) {
-                phase = match timeout(PAUSE, self.events.recv()).await {
-                    Ok(Some(event)) => self.take(&event, &mut names).or(phase),
-                    Ok(None) | Err(_) => Some(Phase::Settled),
-                };
+            let now = clock::instant();
+            settled.extend(self.busy.extract_if(.., |_, since| *since + PAUSE <= now).map(|(name, _)| name));
+            if !settled.is_empty() {
+                return Suspects::Named(settled);
             }
-            if phase == Some(Phase::Settled) {
-                while let Ok(event) = self.events.try_recv() {
-                    self.take(&event, &mut names);
+            let rest = self.busy.values().min().map(|since| (*since + PAUSE).saturating_duration_since(now));
+            let event = tokio::select! {
+                // Without a watcher the queue is closed, and the poll does it alone.
+                Some(event) = self.events.recv() => event,
+                _ = self.poll.tick() => {
+                    self.follow();
+                    return Suspects::Changed { except: self.busy.keys().cloned().collect() };
                 }
+                () = sleep(rest.unwrap_or(POLL)), if rest.is_some() => continue,
+            };
+            // Only what waits now: events that come meanwhile must not delay the look.
+            let waiting: Vec<Event> = (0..self.events.len()).map_while(|_| self.events.try_recv().ok()).collect();
+            let mut folder_changed = false;
+            for event in std::iter::once(event).chain(waiting) {
+                folder_changed |= self.take(&event, &mut settled);
+            }
+            if folder_changed {
                 self.follow();
-                return Suspects::Named(names);
+                return Suspects::Changed { except: self.busy.keys().cloned().collect() };
             }
         }
     }
 
-    /// Takes the names of an event that concerns us.
-    fn take(&self, event: &Event, names: &mut BTreeSet<OsString>) -> Option<Phase> {
-        let phase = phase(event.kind)?;
-        let concerned: Vec<&PathBuf> = event.paths.iter().filter(|path| self.concerns(path)).collect();
-        names.extend(concerned.iter().filter_map(|path| path.file_name()).map(OsString::from));
-        (!concerned.is_empty()).then_some(phase)
-    }
-
-    fn concerns(&self, path: &Path) -> bool {
-        self.paths.iter().any(|ours| path == ours || path.parent() == Some(ours))
+    /// Sorts the names of an event into settled and busy ones. True where the event is about more than a file: a
+    /// folder itself, or what links lead through.
+    fn take(&mut self, event: &Event, settled: &mut BTreeSet<OsString>) -> bool {
+        let Some(phase) = phase(event.kind) else { return false };
+        let mut folder_changed = false;
+        let concerned: Vec<&PathBuf> = event.paths.iter().filter(|path| concerns(&self.paths, path)).collect();
+        for path in concerned {
+            let Some(name) = path.file_name().map(OsString::from) else { continue };
+            folder_changed |= path.is_dir() || !is_manifest(&name) && !self.paths.contains(path);
+            folder_changed |= self.paths.contains(path) && !path.is_file();
+            match phase {
+                Phase::Settled => {
+                    self.busy.remove(&name);
+                    settled.insert(name);
+                }
+                Phase::Stirring => {
+                    settled.remove(&name);
+                    self.busy.insert(name, clock::instant());
+                }
+            }
+        }
+        folder_changed
     }
 
     /// Watches the paths that are there now. What is watched already costs nothing; a folder that was removed and
@@ -115,27 +138,33 @@ impl Watch {
     fn follow(&mut self) {
         let Some(watcher) = &mut self.watcher else { return };
         for path in &self.paths {
-            let parent = path.parent().filter(|parent| parent.is_dir());
-            let folder = Some(path.as_path()).filter(|path| path.is_dir());
-            for folder in parent.into_iter().chain(folder) {
-                if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
-                    tracing::debug!(%error, folder = %folder.display(), "cannot be watched; the poll looks at it");
-                }
+            // A folder tells of its own end; what is not there now is announced by the folder around it.
+            let folder =
+                if path.is_dir() { Some(path.as_path()) } else { path.parent().filter(|parent| parent.is_dir()) };
+            if let Some(folder) = folder
+                && let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive)
+            {
+                tracing::debug!(%error, folder = %folder.display(), "cannot be watched; the poll looks at it");
             }
         }
     }
 }
 
+/// Whether a path is one of ours, or a file in a folder of ours.
+fn concerns(paths: &[PathBuf], path: &Path) -> bool {
+    paths.iter().any(|ours| path == ours || path.parent() == Some(ours))
+}
+
 fn phase(kind: EventKind) -> Option<Phase> {
     match kind {
+        EventKind::Modify(ModifyKind::Name(RenameMode::From)) => Some(Phase::Stirring),
         EventKind::Access(AccessKind::Close(AccessMode::Write))
-        | EventKind::Remove(_)
         | EventKind::Modify(ModifyKind::Name(_) | ModifyKind::Metadata(_))
         | EventKind::Any
         | EventKind::Other => Some(Phase::Settled),
-        EventKind::Create(_) | EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Any | ModifyKind::Other) => {
-            Some(Phase::Stirring)
-        }
+        EventKind::Create(_)
+        | EventKind::Remove(_)
+        | EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Any | ModifyKind::Other) => Some(Phase::Stirring),
         EventKind::Access(_) => None,
     }
 }

@@ -8,7 +8,7 @@ use headgate_snapshot::{Batch, Key, ResourceSet, diff};
 use tokio::sync::watch;
 use tokio::time::{Sleep, sleep};
 
-use super::{Hub, PACE, Sent, State, UNREPORTED_BATCHES};
+use super::{Hub, PACE, Sent, State};
 
 /// Batches for one proxy, in order, each the whole difference since the one before.
 #[derive(Debug)]
@@ -62,23 +62,11 @@ impl Subscription {
         self.holds = Arc::clone(&state.holds);
         self.seen = state.sequence;
         let sequence = state.sequence;
-        let proxy = state.connected(&self.proxy, self.connection);
-        match (&batch, proxy) {
-            (_, None) => {}
-            (Some(batch), Some(proxy)) => {
-                if proxy.sent.len() == UNREPORTED_BATCHES {
-                    proxy.sent.pop_front();
-                }
-                proxy.sent.push_back(Sent { sequence, version: batch.version.clone() });
-            }
-            // A change and its reversal: the batch before has brought the proxy to this publication too.
-            (None, Some(proxy)) => {
-                if let Some(last) = proxy.sent.back_mut().or(proxy.applied.as_mut()) {
-                    last.sequence = sequence;
-                }
-            }
+        if let Some(proxy) = state.connected(&self.proxy, self.connection) {
+            let last = if batch.is_some() { sequence } else { proxy.sent.batch };
+            proxy.sent = Sent { batch: last, reaches: sequence };
         }
-        batch
+        batch.map(|batch| Batch { sequence, ..batch })
     }
 
     /// The batch that leads from what was sent to what is published, or nothing where the proxy has it all. The

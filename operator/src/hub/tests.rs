@@ -22,23 +22,31 @@ struct Follower {
     subscription: Subscription,
     set: ResourceSet,
     version: String,
+    sequence: u64,
 }
 
 impl Follower {
     fn new(hub: &Arc<Hub>, has: Option<ResourceSet>) -> Self {
         let set = has.clone().unwrap_or_default();
-        Self { subscription: hub.subscribe("proxy", has), set, version: String::new() }
+        Self { subscription: hub.subscribe("proxy", has), set, version: String::new(), sequence: 0 }
     }
 
     fn poll(&mut self) -> Option<Batch> {
         let batch = self.subscription.take()?;
         self.set = self.set.after(&batch);
         self.version.clone_from(&batch.version);
+        self.sequence = batch.sequence;
         Some(batch)
     }
 
     fn report(&self, refusals: Vec<Refusal>) -> Report {
-        Report { proxy: "proxy".to_owned(), version: self.version.clone(), refusals, ..Report::default() }
+        Report {
+            proxy: "proxy".to_owned(),
+            version: self.version.clone(),
+            sequence: self.sequence,
+            refusals,
+            ..Report::default()
+        }
     }
 }
 
@@ -104,7 +112,7 @@ fn nothing_is_sent_before_the_first_publication_and_an_empty_one_is_sent() {
     let mut follower = Follower::new(&hub, None);
     assert_eq!(follower.poll(), None);
     hub.publish([], BTreeSet::new());
-    let empty = ResourceSet::default().complete(Vec::new());
+    let empty = Batch { sequence: 1, ..ResourceSet::default().complete(Vec::new()) };
     assert_eq!(follower.poll(), Some(empty));
 }
 
@@ -113,7 +121,10 @@ fn a_proxy_that_has_it_all_is_told_the_version_alone() {
     let hub = Arc::new(Hub::default());
     let publication = hub.publish(resources(&[(1, 1)]), BTreeSet::new());
     let mut follower = Follower::new(&hub, Some(resources(&[(1, 1)]).into_iter().collect()));
-    assert_eq!(follower.poll(), Some(Batch { version: publication.version, ..Batch::default() }));
+    assert_eq!(
+        follower.poll(),
+        Some(Batch { version: publication.version, sequence: publication.sequence, ..Batch::default() })
+    );
 }
 
 #[test]

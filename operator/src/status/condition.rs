@@ -2,7 +2,7 @@
 
 use headgate_crds::conditions::{ACCEPTED, DEGRADED, PROGRAMMED, READY, RESOLVED_REFS};
 use headgate_snapshot::Trouble;
-use headgate_translate::{Condition as Judgement, Standing as Force};
+use headgate_translate::{Condition as Judgement, Force};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 

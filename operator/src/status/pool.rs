@@ -27,7 +27,7 @@ pub fn status(
 ) -> OriginPoolStatus {
     let mut origins = origins(health);
     let mut drafts: Vec<Draft> = verdict.conditions().into_iter().map(Draft::from).collect();
-    drafts.push(programmed(verdict.standing, standing));
+    drafts.push(programmed(verdict.force, standing));
     drafts.push(ready(&drafts));
     limit_readiness(&mut drafts, &origins);
     if !drafts.iter().any(|draft| draft.condition_type == DEGRADED) {
@@ -90,12 +90,15 @@ fn lack(origin: &OriginStatus) -> (u32, bool) {
 
 /// A pool that is enforced and has nowhere to send a request to is not ready.
 fn limit_readiness(drafts: &mut [Draft], origins: &[OriginStatus]) {
-    let able = origins.is_empty() || origins.iter().any(|origin| origin.healthy > 0);
-    if able {
+    let sentence = if origins.is_empty() || origins.iter().any(|origin| origin.active) {
         return;
-    }
+    } else if origins.iter().any(|origin| origin.healthy > 0) {
+        "no origin takes traffic: those with healthy endpoints are disabled or have weight 0"
+    } else {
+        "no endpoint of any origin is healthy"
+    };
     for draft in drafts.iter_mut().filter(|draft| draft.condition_type == READY && draft.status == "True") {
-        *draft = Draft::fails(READY, "NoHealthyOrigin", "no endpoint of any origin is healthy");
+        *draft = Draft::fails(READY, "NoHealthyOrigin", sentence);
     }
 }
 

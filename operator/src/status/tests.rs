@@ -106,8 +106,7 @@ fn a_pool_with_a_dead_origin_is_ready_and_degraded_and_one_with_none_alive_is_no
 #[test]
 fn an_invalid_edit_is_not_accepted_and_the_last_accepted_spec_is_named() {
     let problem = Problem::new(Reason::Invalid, "spec.origins", "at least one is needed");
-    let verdict =
-        Verdict { generation: 2, standing: Force::LastAccepted, problems: vec![problem], ..Verdict::default() };
+    let verdict = Verdict { generation: 2, force: Force::LastAccepted, problems: vec![problem], ..Verdict::default() };
     check(
         &verdict,
         &applied(),
@@ -176,7 +175,7 @@ fn a_trouble_of_a_proxy_degrades_its_gateway() {
 
 #[test]
 fn the_status_of_another_controllers_object_is_left_alone() {
-    let verdict = Verdict { standing: Force::Foreign, ..Verdict::default() };
+    let verdict = Verdict { force: Force::Foreign, ..Verdict::default() };
     let standing = applied();
     let observation =
         Observation { verdict: &verdict, standing: &standing, health: &[], troubles: &[], controller: "ours" };

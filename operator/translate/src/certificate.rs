@@ -3,7 +3,7 @@
 //! Only Secrets that are referred to become resources. A certificate is checked here as a proxy would: what is told
 //! to the user at once need not be refused by every proxy later.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use headgate_snapshot::resource::Body;
 use headgate_snapshot::{Certificate, Key};
@@ -15,42 +15,48 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::inputs::{Inputs, ObjectKey};
+use crate::memo::Memo;
 use crate::output::Output;
 
 const TLS_TYPE: &str = "kubernetes.io/tls";
 const CHAIN: &str = "tls.crt";
 const KEY: &str = "tls.key";
 
-/// Checks Secrets, each once, and emits those that are used.
+/// What is in the Secrets that were checked, in this translation or the one before.
+pub(crate) type Checks = Memo<ObjectKey, Check>;
+
+/// A Secret, and what was found in it.
+#[derive(Debug)]
+pub(crate) struct Check {
+    secret: Arc<Secret>,
+    result: Result<Certificate, String>,
+}
+
+/// Checks Secrets, each once until it changes, and emits those that are used.
 #[derive(Debug)]
 pub(crate) struct Certificates<'a> {
     inputs: &'a Inputs,
-    known: BTreeMap<ObjectKey, Result<Key, String>>,
+    checks: &'a mut Checks,
 }
 
 impl<'a> Certificates<'a> {
-    pub(crate) fn new(inputs: &'a Inputs) -> Self {
-        Self { inputs, known: BTreeMap::new() }
+    pub(crate) fn new(inputs: &'a Inputs, checks: &'a mut Checks) -> Self {
+        Self { inputs, checks }
     }
 
     /// The key on the wire of the certificate in a Secret, or what is wrong with it.
     pub(crate) fn resolve(&mut self, secret: &ObjectKey, out: &mut Output) -> Result<Key, String> {
-        if let Some(known) = self.known.get(secret) {
-            return known.clone();
+        let object = self.inputs.secrets.get(secret).ok_or_else(|| format!("Secret {secret} does not exist"))?;
+        // An object is never changed, only replaced: the same one has the same content.
+        let is_same = |known: &Check| Arc::ptr_eq(&known.secret, object);
+        let check = self.checks.recall(secret, is_same, || Check { secret: Arc::clone(object), result: read(object) });
+        let certificate = check.result.as_ref().map_err(|mistake| format!("Secret {secret} {mistake}"))?;
+        let key = Key::new("Secret", &secret.namespace, &secret.name);
+        if !out.resources.contains_key(&key) {
+            let body = Body::Certificate(certificate.clone());
+            out.emit(key.clone(), object.metadata.generation.unwrap_or(0), body);
         }
-        let result = match self.inputs.secrets.get(secret) {
-            None => Err(format!("Secret {secret} does not exist")),
-            Some(object) => match read(object) {
-                Ok(certificate) => {
-                    let key = Key::new("Secret", &secret.namespace, &secret.name);
-                    out.emit(key.clone(), object.metadata.generation.unwrap_or(0), Body::Certificate(certificate));
-                    Ok(key)
-                }
-                Err(mistake) => Err(format!("Secret {secret} {mistake}")),
-            },
-        };
-        self.known.insert(secret.clone(), result.clone());
-        result
+        Ok(key)
     }
 }
 

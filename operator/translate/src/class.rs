@@ -6,7 +6,7 @@ use k8s_openapi::api::networking::v1::Ingress;
 
 use crate::inputs::{ASSUMED_CLASS, AssumedClasses, Inputs, Kind};
 use crate::output::Output;
-use crate::verdict::{Problem, Reason, Standing, Verdict};
+use crate::verdict::{Force, Problem, Reason, Verdict};
 
 const DEFAULT_CLASS_ANNOTATION: &str = "ingressclass.kubernetes.io/is-default-class";
 const OLD_CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
@@ -43,7 +43,7 @@ pub(crate) fn lower<'a>(inputs: &'a Inputs, out: &mut Output) -> Classes<'a> {
             }
         } else {
             classes.gateway.remove(key.name.as_str());
-            verdict.standing = Standing::Foreign;
+            verdict.force = Force::Foreign;
         }
         out.judge(Kind::GatewayClass, key, verdict);
     }
@@ -57,7 +57,7 @@ pub(crate) fn lower<'a>(inputs: &'a Inputs, out: &mut Output) -> Classes<'a> {
                 annotations.and_then(|all| all.get(DEFAULT_CLASS_ANNOTATION)).is_some_and(|value| value == "true");
         } else {
             classes.ingress.remove(key.name.as_str());
-            verdict.standing = Standing::Foreign;
+            verdict.force = Force::Foreign;
         }
         out.judge(Kind::IngressClass, key, verdict);
     }

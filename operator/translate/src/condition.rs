@@ -3,7 +3,7 @@
 //! This is the only place that does it. Whoever writes status adds what it alone knows: `Programmed`, `Ready`,
 //! generations and times.
 
-use crate::verdict::{Concern, Problem, Reason, Standing};
+use crate::verdict::{Concern, Force, Problem, Reason};
 
 /// Type of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,16 +72,15 @@ pub struct Condition {
 }
 
 /// The conditions that follow from problems, `Accepted` first.
-pub(crate) fn conditions_of<'a>(problems: impl Iterator<Item = &'a Problem>, standing: Standing) -> Vec<Condition> {
-    if standing == Standing::Foreign {
+pub(crate) fn conditions_of<'a>(problems: impl Iterator<Item = &'a Problem>, force: Force) -> Vec<Condition> {
+    if force == Force::Foreign {
         return Vec::new();
     }
     let problems: Vec<&Problem> = problems.collect();
     let of = |concern: Concern| gather(problems.iter().copied().filter(|problem| problem.concern == concern));
 
     let refused = of(Concern::Acceptance).or_else(|| of(Concern::Conflict));
-    let mut conditions =
-        vec![refused.map_or_else(|| accepted(of(Concern::Remark)), |found| refused_for(found, standing))];
+    let mut conditions = vec![refused.map_or_else(|| accepted(of(Concern::Remark)), |found| refused_for(found, force))];
     if let Some((reason, message)) = of(Concern::PartialInvalidity) {
         conditions.push(Condition {
             condition_type: ConditionType::PartiallyInvalid,
@@ -107,16 +106,26 @@ pub(crate) fn conditions_of<'a>(problems: impl Iterator<Item = &'a Problem>, sta
     conditions
 }
 
+/// The condition that names the fields which are accepted and not enforced by this release, none without such fields.
+pub(crate) fn not_yet_enforced(fields: &[String]) -> Option<Condition> {
+    (!fields.is_empty()).then(|| Condition {
+        condition_type: ConditionType::Enforced,
+        status: ConditionStatus::Partial,
+        reason: Reason::FieldNotYetEnforced,
+        message: format!("{}: accepted, not yet enforced by this release", fields.join(", ")),
+    })
+}
+
 fn accepted(remark: Option<(Reason, String)>) -> Condition {
     let (reason, message) = remark.unwrap_or((Reason::Accepted, String::new()));
     Condition { condition_type: ConditionType::Accepted, status: ConditionStatus::True, reason, message }
 }
 
-fn refused_for((reason, message): (Reason, String), standing: Standing) -> Condition {
-    let message = match standing {
-        Standing::LastAccepted => format!("{message}; the spec last accepted stays in force"),
-        Standing::Held => format!("{message}; proxies keep what they have of it"),
-        Standing::Current | Standing::Nothing | Standing::Foreign => message,
+fn refused_for((reason, message): (Reason, String), force: Force) -> Condition {
+    let message = match force {
+        Force::LastAccepted => format!("{message}; the spec last accepted stays in force"),
+        Force::Held => format!("{message}; proxies keep what they have of it"),
+        Force::Current | Force::Nothing | Force::Foreign => message,
     };
     Condition { condition_type: ConditionType::Accepted, status: ConditionStatus::False, reason, message }
 }

@@ -4,11 +4,12 @@ use headgate_crds::gateway_api::{
     HttpHeader, HttpHeaderFilter, HttpPathModifier, HttpRequestRedirectFilter, HttpRouteFilter, HttpUrlRewriteFilter,
 };
 use headgate_snapshot as wire;
-use headgate_snapshot::PathMatchType;
 use headgate_snapshot::filter::Filter;
 use headgate_snapshot::path_rewrite::Rewrite;
+use headgate_snapshot::{PathMatchType, ProtectedHeader};
 
 use crate::host::mistake_in_exact_host;
+use crate::matching::unreadable;
 use crate::verdict::{Problem, Reason};
 
 const DEFAULT_REDIRECT_STATUS: i32 = 302;
@@ -130,7 +131,7 @@ fn lower_headers(headers: &HttpHeaderFilter, field: &str, problems: &mut Vec<Pro
     let mut lower_list = |headers: &[HttpHeader], list: &str| {
         let each = headers.iter().enumerate().map(|(index, HttpHeader { name, value })| {
             let field = format!("{field}.{list}[{index}]");
-            if let Some(sentence) = mistake_in_header_name(name) {
+            if let Some(sentence) = mistake_in_changed_header(name) {
                 problems.push(Problem::new(Reason::Invalid, format!("{field}.name"), sentence));
             }
             if value.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t') {
@@ -143,11 +144,17 @@ fn lower_headers(headers: &HttpHeaderFilter, field: &str, problems: &mut Vec<Pro
     };
     let (set, add) = (lower_list(set, "set"), lower_list(add, "add"));
     for (index, name) in remove.iter().enumerate() {
-        if let Some(sentence) = mistake_in_header_name(name) {
+        if let Some(sentence) = mistake_in_changed_header(name) {
             problems.push(Problem::new(Reason::Invalid, format!("{field}.remove[{index}]"), sentence));
         }
     }
     wire::HeaderModifier { set, add, remove: remove.clone() }
+}
+
+/// What is wrong with the name of a header that a filter changes, as a sentence.
+fn mistake_in_changed_header(name: &str) -> Option<String> {
+    let protected = || ProtectedHeader::of(name).map(|protected| format!("\"{name}\" {protected}"));
+    mistake_in_header_name(name).or_else(protected)
 }
 
 /// What is wrong with the name of a header, as a sentence.
@@ -238,10 +245,10 @@ fn lower_path(
         let sentence = "only a prefix can be replaced: every match of the rule must have a path of type PathPrefix";
         return refuse(Reason::IncompatibleFilters, name, sentence.to_owned());
     }
-    let is_path = value.is_empty() || value.starts_with('/');
-    if !is_path || value.bytes().any(|byte| byte.is_ascii_control() || matches!(byte, b' ' | b'?' | b'#')) {
-        let sentence = format!("\"{value}\" is no path; begin with / and leave out spaces, ? and #");
-        return refuse(Reason::Invalid, name, sentence);
+    if !value.is_empty()
+        && let Some(complaint) = unreadable(value)
+    {
+        return refuse(Reason::Invalid, name, format!("\"{value}\" is no path: {complaint}"));
     }
     Some(wire::PathRewrite { rewrite: Some(rewrite(value.clone())) })
 }

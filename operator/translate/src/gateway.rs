@@ -15,7 +15,7 @@ use crate::inputs::{Inputs, Kind, ObjectKey};
 use crate::listener::{Draft, Lookup, draft};
 use crate::output::{Output, wire_key};
 use crate::time::created_at;
-use crate::verdict::{Concern, ListenerVerdict, Problem, Reason, Standing, Verdict};
+use crate::verdict::{Concern, Force, ListenerVerdict, Problem, Reason, Verdict};
 
 /// The Gateways of ours.
 #[derive(Debug, Default)]
@@ -54,7 +54,7 @@ pub(crate) fn lower<'a>(
     for (key, gateway) in by_age {
         let generation = gateway.metadata.generation.unwrap_or(0);
         if !classes.govern_gateways_of(&gateway.spec.gateway_class_name) {
-            let verdict = Verdict { generation, standing: Standing::Foreign, ..Verdict::default() };
+            let verdict = Verdict { generation, force: Force::Foreign, ..Verdict::default() };
             out.judge(Kind::Gateway, key, verdict);
             continue;
         }
@@ -161,17 +161,17 @@ fn emit(key: &ObjectKey, generation: i64, drafts: &[Draft<'_>], out: &mut Output
 fn verdict(generation: i64, drafts: &[Draft<'_>], unenforced: Vec<String>) -> Verdict {
     let refused: Vec<&Draft<'_>> = drafts.iter().filter(|draft| !draft.is_accepted()).collect();
     let mut problems = Vec::new();
-    let mut standing = Standing::Current;
+    let mut force = Force::Current;
     if drafts.is_empty() {
         problems.push(Problem::new(Reason::Invalid, "spec.listeners", "a Gateway needs at least one listener"));
-        standing = Standing::Nothing;
+        force = Force::Nothing;
     }
     if !refused.is_empty() {
         let sentences: Vec<String> =
             refused.iter().flat_map(|draft| &draft.problems).map(ToString::to_string).collect();
         let problem = Problem::new(Reason::ListenersNotValid, "", sentences.join("; "));
         if refused.len() == drafts.len() {
-            standing = Standing::Nothing;
+            force = Force::Nothing;
             problems.push(problem);
         } else {
             problems.push(problem.with_concern(Concern::Remark));
@@ -186,5 +186,5 @@ fn verdict(generation: i64, drafts: &[Draft<'_>], unenforced: Vec<String>) -> Ve
             problems: draft.problems.clone(),
         })
         .collect();
-    Verdict { generation, standing, problems, unenforced, listeners, ..Verdict::default() }
+    Verdict { generation, force, problems, unenforced, listeners, ..Verdict::default() }
 }

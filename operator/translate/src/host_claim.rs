@@ -15,7 +15,7 @@ use headgate_snapshot::{Key, Resource};
 
 use crate::inputs::{Claim, Claims, Inputs, Kind, ObjectKey, ObjectRef};
 use crate::output::Output;
-use crate::verdict::{HostVerdict, Problem, Reason, Standing, Verdict};
+use crate::verdict::{Force, HostVerdict, Problem, Reason, Verdict};
 
 /// Gives every host to one namespace.
 pub(crate) fn settle(inputs: &Inputs, out: &mut Output) -> Claims {
@@ -191,7 +191,7 @@ impl Judge<'_> {
         let problems = lost.into_values().map(|sentence| Problem::new(Reason::HostHeld, field, sentence));
         verdict.problems.extend(problems);
         if matches!(rest, Rest::Nothing) {
-            verdict.standing = Standing::Nothing;
+            verdict.force = Force::Nothing;
         }
         rest
     }

@@ -15,13 +15,18 @@ use crate::matching::Expressions;
 use crate::output::{Output, wire_key};
 use crate::rule::{Lowered, Lowering};
 use crate::time::created_at;
-use crate::verdict::{Concern, Problem, Reason, Standing, Verdict};
+use crate::verdict::{Concern, Force, Problem, Reason, Verdict};
 
 /// Judges the HTTPRoutes and emits those that attach to a Gateway of ours.
-pub(crate) fn lower(inputs: &Inputs, gateways: &Gateways<'_>, backends: &Backends<'_, '_>, out: &mut Output) {
-    let mut expressions = Expressions::default();
+pub(crate) fn lower(
+    inputs: &Inputs,
+    gateways: &Gateways<'_>,
+    backends: &Backends<'_, '_>,
+    expressions: &mut Expressions,
+    out: &mut Output,
+) {
     for (key, route) in &inputs.http_routes {
-        let verdict = lower_one(key, route, inputs, gateways, backends, &mut expressions, out);
+        let verdict = lower_one(key, route, inputs, gateways, backends, expressions, out);
         out.judge(Kind::HttpRoute, key, verdict);
     }
 }
@@ -43,7 +48,7 @@ fn lower_one(
         problems.push(Problem::new(Reason::NoMatchingParent, "spec.parentRefs", sentence));
     }
     if parents.is_empty() && problems.is_empty() {
-        return Verdict { generation, standing: Standing::Foreign, ..Verdict::default() };
+        return Verdict { generation, force: Force::Foreign, ..Verdict::default() };
     }
     let parentless = parents.is_empty();
     if !parentless {
@@ -82,7 +87,7 @@ fn lower_one(
         let body = wire::Route { attachments, rules: lowered, created_at: created_at(&route.metadata) };
         out.emit(wire_key(Kind::HttpRoute, key), generation, Body::Route(body));
     } else {
-        verdict.standing = Standing::Nothing;
+        verdict.force = Force::Nothing;
     }
     verdict
 }

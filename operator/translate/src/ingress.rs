@@ -21,7 +21,7 @@ use crate::inputs::{Inputs, Kind, ObjectKey};
 use crate::matching::{match_path, mistake_in_path};
 use crate::output::{Output, wire_key};
 use crate::time::created_at;
-use crate::verdict::{Concern, Problem, Reason, Standing, Verdict};
+use crate::verdict::{Concern, Force, Problem, Reason, Verdict};
 
 /// A certificate that an Ingress brings for the default HTTPS listener.
 #[derive(Clone, Debug)]
@@ -45,7 +45,7 @@ pub(crate) fn lower<'a>(
     for (key, ingress) in &inputs.ingresses {
         let generation = ingress.metadata.generation.unwrap_or(0);
         if !classes.govern_ingress(ingress) {
-            let verdict = Verdict { generation, standing: Standing::Foreign, ..Verdict::default() };
+            let verdict = Verdict { generation, force: Force::Foreign, ..Verdict::default() };
             out.judge(Kind::Ingress, key, verdict);
             continue;
         }
@@ -62,15 +62,15 @@ pub(crate) fn lower<'a>(
                 }
             }
         }
-        let mut standing = Standing::Nothing;
+        let mut force = Force::Nothing;
         if let Some(route) = route {
-            standing = Standing::Current;
+            force = Force::Current;
             for problem in problems.iter_mut().filter(|problem| problem.concern == Concern::Acceptance) {
                 problem.concern = Concern::PartialInvalidity;
             }
             out.emit(wire_key(Kind::Ingress, key), generation, Body::Route(route));
         }
-        out.judge(Kind::Ingress, key, Verdict { generation, standing, problems, ..Verdict::default() });
+        out.judge(Kind::Ingress, key, Verdict { generation, force, problems, ..Verdict::default() });
     }
     found
 }

@@ -213,7 +213,7 @@ pub const ASSUMED_CLASS: &str = "headgate";
 /// Which addresses a user may write as endpoints of an origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AddressPolicy {
-    /// All but unspecified and multicast ones: standalone, where the user owns the machine.
+    /// Public, loopback and private ones, never link-local ones: standalone, where the user owns the machine.
     Any,
     /// Public ones.
     Public {

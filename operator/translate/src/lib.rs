@@ -4,10 +4,12 @@
 //! Inputs -> classes -> pools -> gateways -> HTTPRoutes -> Ingresses -> malformed objects -> hosts -> default listeners -> Translation
 //! ```
 //!
-//! [`translate`] is the table of contents: each step judges one kind and emits its resources. Steps only hand on what
-//! is in the signatures; [`Inputs`] are never changed, and [`Translation`] is all that comes out.
+//! [`Translator::translate`] is the table of contents: each step judges one kind and emits its resources. Steps only
+//! hand on what is in the signatures; [`Inputs`] are never changed, and [`Translation`] is all that comes out. What a
+//! [`Translator`] remembers spares it work and changes nothing.
 //!
-//! Invariants: no client, no clock, no chance, no async; the same objects in any order give the same bytes; every
+//! Invariants: no client, no clock, no chance, no async; the same objects in any order, after whatever
+//! was translated before, give the same bytes; every
 //! object of a kind that headgate governs gets exactly one verdict; a user's mistake is a value in a verdict, never an
 //! error or a panic; one bad object harms itself alone.
 
@@ -29,6 +31,7 @@ mod inputs;
 mod listener;
 mod malformed;
 mod matching;
+mod memo;
 mod origin_pool;
 mod output;
 mod rule;
@@ -44,11 +47,12 @@ pub use inputs::{
     ASSUMED_CLASS, AddressPolicy, AssumedClasses, Claim, Claims, Inputs, Kind, LastAccepted, ObjectKey, ObjectRef,
     Objects, Options,
 };
-pub use verdict::{Concern, HostVerdict, ListenerVerdict, ParentVerdict, Problem, Reason, Standing, Verdict};
+pub use verdict::{Concern, Force, HostVerdict, ListenerVerdict, ParentVerdict, Problem, Reason, Verdict};
 
 use backend::Backends;
-use certificate::Certificates;
+use certificate::{Certificates, Checks};
 use index::Index;
+use matching::Expressions;
 use output::Output;
 
 /// Everything that follows from the inputs.
@@ -64,23 +68,41 @@ pub struct Translation {
     pub claims: Claims,
 }
 
-/// Translates the world.
+/// Translates one world after the other, and remembers what is costly and follows from little: which regular
+/// expressions are valid, and what is in which Secret.
+#[derive(Debug, Default)]
+pub struct Translator {
+    expressions: Expressions,
+    checks: Checks,
+}
+
+impl Translator {
+    /// Translates the world.
+    pub fn translate(&mut self, inputs: &Inputs) -> Translation {
+        let Self { expressions, checks } = self;
+        let index = Index::new(inputs);
+        let backends = Backends::new(inputs, &index);
+        let mut certificates = Certificates::new(inputs, checks);
+        let mut out = Output::default();
+
+        let classes = class::lower(inputs, &mut out);
+        origin_pool::lower(inputs, &index, &mut out);
+        let gateways = gateway::lower(inputs, &classes, &index, &mut certificates, &mut out);
+        http_route::lower(inputs, &gateways, &backends, expressions, &mut out);
+        let ingress_certificates = ingress::lower(inputs, &classes, &backends, &mut certificates, &mut out);
+        malformed::judge(inputs, &mut out);
+        // After all that ask for hosts, and before the listeners that only those who got theirs need.
+        let claims = host_claim::settle(inputs, &mut out);
+        default_listeners::lower(&gateways, &ingress_certificates, &mut out);
+
+        expressions.turn();
+        checks.turn();
+        let Output { resources, holds, verdicts } = out;
+        Translation { resources: resources.into_values().collect(), holds, verdicts, claims }
+    }
+}
+
+/// Translates a world on its own.
 pub fn translate(inputs: &Inputs) -> Translation {
-    let index = Index::new(inputs);
-    let backends = Backends::new(inputs, &index);
-    let mut certificates = Certificates::new(inputs);
-    let mut out = Output::default();
-
-    let classes = class::lower(inputs, &mut out);
-    origin_pool::lower(inputs, &index, &mut out);
-    let gateways = gateway::lower(inputs, &classes, &index, &mut certificates, &mut out);
-    http_route::lower(inputs, &gateways, &backends, &mut out);
-    let ingress_certificates = ingress::lower(inputs, &classes, &backends, &mut certificates, &mut out);
-    malformed::judge(inputs, &mut out);
-    // After all that ask for hosts, and before the listeners that only those who got theirs need.
-    let claims = host_claim::settle(inputs, &mut out);
-    default_listeners::lower(&gateways, &ingress_certificates, &mut out);
-
-    let Output { resources, holds, verdicts } = out;
-    Translation { resources: resources.into_values().collect(), holds, verdicts, claims }
+    Translator::default().translate(inputs)
 }

@@ -2,7 +2,7 @@
 
 use crate::inputs::{Inputs, Kind};
 use crate::output::{Output, wire_key};
-use crate::verdict::{Standing, Verdict};
+use crate::verdict::{Force, Verdict};
 
 /// Tells the mistakes. What was read before the mistake is in force already; where nothing was, proxies keep what they
 /// have.
@@ -11,20 +11,20 @@ pub(crate) fn judge(inputs: &Inputs, out: &mut Output) {
         if let Some(verdict) = out.verdicts.get_mut(object) {
             if !verdict.problems.contains(problem) {
                 verdict.problems.insert(0, problem.clone());
-                if verdict.standing == Standing::Current {
-                    verdict.standing = Standing::LastAccepted;
+                if verdict.force == Force::Current {
+                    verdict.force = Force::LastAccepted;
                 }
             }
             continue;
         }
-        let standing = match object.kind {
-            Kind::GatewayClass | Kind::IngressClass => Standing::Nothing,
+        let force = match object.kind {
+            Kind::GatewayClass | Kind::IngressClass => Force::Nothing,
             Kind::Gateway | Kind::HttpRoute | Kind::Ingress | Kind::OriginPool => {
                 out.hold(wire_key(object.kind, &object.key));
-                Standing::Held
+                Force::Held
             }
         };
-        let verdict = Verdict { standing, problems: vec![problem.clone()], ..Verdict::default() };
+        let verdict = Verdict { force, problems: vec![problem.clone()], ..Verdict::default() };
         out.verdicts.insert(object.clone(), verdict);
     }
 }

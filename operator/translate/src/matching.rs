@@ -1,38 +1,23 @@
 //! Matches of rules: path, method, headers and query parameters.
 
-use std::collections::BTreeMap;
-
 use headgate_crds::gateway_api::{HttpPathMatch, HttpRouteMatch, HttpValueMatch};
 use headgate_snapshot as wire;
-use headgate_snapshot::PathMatchType;
-use regex::Regex;
+use headgate_snapshot::{Expression, PathMatchType};
 
 use crate::filter::mistake_in_header_name;
+use crate::memo::Memo;
 use crate::verdict::{Problem, Reason};
 
 const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
 
-/// Regular expressions that were checked in this translation, since many routes tend to share one.
-#[derive(Debug, Default)]
-pub(crate) struct Expressions {
-    known: BTreeMap<String, Option<String>>,
-}
+/// What is wrong with the regular expressions that were checked, in this translation or the one before: many routes
+/// tend to share one, and most stay as they are.
+pub(crate) type Expressions = Memo<String, Option<String>>;
 
-impl Expressions {
-    /// What is wrong with an expression, as a sentence.
-    fn mistake(&mut self, expression: &str) -> Option<String> {
-        if let Some(known) = self.known.get(expression) {
-            return known.clone();
-        }
-        let mistake = Regex::new(expression).err().map(|error| {
-            // The library draws the position over several lines; the last one says what is wrong.
-            let text = error.to_string();
-            let cause = text.lines().last().unwrap_or_default().trim().trim_start_matches("error: ").to_owned();
-            format!("\"{expression}\" is no regular expression in RE2 syntax: {cause}")
-        });
-        self.known.insert(expression.to_owned(), mistake.clone());
-        mistake
-    }
+/// What is wrong with an expression, as a sentence.
+fn mistake_in_expression(expression: &str, known: &mut Expressions) -> Option<String> {
+    let find = || Expression::new(expression).err().map(|error| format!("\"{expression}\" {error}"));
+    known.recall(&expression.to_owned(), |_| true, find).clone()
 }
 
 /// The match of a rule that has none: every request.
@@ -92,7 +77,7 @@ fn lower_path(
     let (path_type, mistake) = match written_type {
         "Exact" => (PathMatchType::Exact, mistake_in_path(value)),
         "PathPrefix" => (PathMatchType::Prefix, mistake_in_path(value)),
-        "RegularExpression" => (PathMatchType::Regex, expressions.mistake(value)),
+        "RegularExpression" => (PathMatchType::Regex, mistake_in_expression(value, expressions)),
         other => {
             let sentence = format!("\"{other}\" is none of Exact, PathPrefix and RegularExpression");
             problems.push(Problem::new(Reason::UnsupportedValue, format!("{field}.path.type"), sentence));
@@ -108,17 +93,8 @@ fn lower_path(
 /// What is wrong with a path to match, as a sentence. Such a path would never be met, because the paths of requests
 /// are brought into their one form first.
 pub(crate) fn mistake_in_path(path: &str) -> Option<String> {
-    let is_hexadecimal = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
-    let bytes = path.as_bytes();
-    let broken_percent = |(index, byte): (usize, &u8)| {
-        *byte == b'%' && !(is_hexadecimal(bytes.get(index + 1)) && is_hexadecimal(bytes.get(index + 2)))
-    };
-    let complaint = if !path.starts_with('/') {
-        "a path begins with /"
-    } else if bytes.iter().any(|byte| byte.is_ascii_control() || matches!(byte, b' ' | b'?' | b'#')) {
-        "a path has no spaces, ? or #; encode them, and match the query with queryParams"
-    } else if bytes.iter().enumerate().any(broken_percent) {
-        "each % is followed by two hexadecimal digits"
+    let complaint = if let Some(complaint) = unreadable(path) {
+        complaint
     } else if path.split('/').any(|segment| matches!(segment, "." | "..")) {
         "segments . and .. are resolved before a request is matched; remove them"
     } else if path.contains("//") {
@@ -127,6 +103,26 @@ pub(crate) fn mistake_in_path(path: &str) -> Option<String> {
         return None;
     };
     Some(format!("\"{path}\" cannot be matched: {complaint}"))
+}
+
+/// Why no request and no proxy can have a path, whatever it is for: what proxies refuse is refused here.
+pub(crate) fn unreadable(path: &str) -> Option<&'static str> {
+    let is_hexadecimal = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
+    let bytes = path.as_bytes();
+    let broken_percent = |(index, byte): (usize, &u8)| {
+        *byte == b'%' && !(is_hexadecimal(bytes.get(index + 1)) && is_hexadecimal(bytes.get(index + 2)))
+    };
+    if !path.starts_with('/') {
+        Some("a path begins with /")
+    } else if bytes.iter().any(|byte| byte.is_ascii_control() || matches!(byte, b' ' | b'?' | b'#')) {
+        Some("a path has no spaces, ? or #; encode them, and match the query with queryParams")
+    } else if bytes.iter().enumerate().any(broken_percent) {
+        Some("each % is followed by two hexadecimal digits")
+    } else if path.contains("%00") {
+        Some("%00 is the end of a text to many programs, so that no request may have it; remove it")
+    } else {
+        None
+    }
 }
 
 /// Reads conditions on headers or query parameters. Of several for one name only the first counts, as the Gateway API
@@ -143,7 +139,7 @@ fn lower_values(
         let regex = match match_type.as_deref() {
             None | Some("Exact") => false,
             Some("RegularExpression") => {
-                if let Some(sentence) = expressions.mistake(value) {
+                if let Some(sentence) = mistake_in_expression(value, expressions) {
                     problems.push(Problem::new(Reason::Invalid, format!("{field}.{list}[{index}].value"), sentence));
                 }
                 true

@@ -28,7 +28,7 @@ use k8s_openapi::api::core::v1::{Service, ServicePort};
 use crate::index::Index;
 use crate::inputs::{Inputs, Kind, ObjectKey, ObjectRef};
 use crate::output::{Output, wire_key};
-use crate::verdict::{Problem, Reason, Standing, Verdict};
+use crate::verdict::{Force, Problem, Reason, Verdict};
 
 /// Weight of the one origin of a Service. Any other would do.
 const SERVICE_WEIGHT: u32 = 100;
@@ -37,23 +37,23 @@ const SERVICE_WEIGHT: u32 = 100;
 #[derive(Debug)]
 struct Reading<'a> {
     generation: i64,
-    standing: Standing,
+    force: Force,
     problems: Vec<Problem>,
     unenforced: Vec<String>,
     /// What is in force, absent when held.
-    force: Option<Force<'a>>,
+    in_force: Option<InForce<'a>>,
 }
 
 /// What is in force for a pool.
 #[derive(Debug)]
-struct Force<'a> {
+struct InForce<'a> {
     object: &'a OriginPool,
     pool: wire::OriginPool,
 }
 
 impl Reading<'_> {
     fn fallback(&self) -> Option<&str> {
-        let spec = &self.force.as_ref()?.object.spec;
+        let spec = &self.in_force.as_ref()?.object.spec;
         spec.fallback.as_ref().map(|fallback| fallback.name.as_str())
     }
 }
@@ -95,10 +95,10 @@ fn read<'a>(key: &ObjectKey, object: &'a OriginPool, inputs: &'a Inputs, index: 
     let is_accepted = !findings.refuses();
     let mut reading = Reading {
         generation,
-        standing: Standing::Current,
+        force: Force::Current,
         problems: findings.into_problems(),
         unenforced,
-        force: Some(Force { object, pool }),
+        in_force: Some(InForce { object, pool }),
     };
     if !is_accepted {
         fall_back_to_last_accepted(key, &mut reading, inputs, index);
@@ -108,15 +108,15 @@ fn read<'a>(key: &ObjectKey, object: &'a OriginPool, inputs: &'a Inputs, index: 
 
 fn fall_back_to_last_accepted<'a>(key: &ObjectKey, reading: &mut Reading<'a>, inputs: &'a Inputs, index: &Index<'_>) {
     let last = inputs.last_accepted.origin_pools.get(key);
-    reading.force = last.map(|object| Force { object, pool: spec::lower(key, object, inputs, index).pool });
-    reading.standing = if last.is_some() { Standing::LastAccepted } else { Standing::Held };
+    reading.in_force = last.map(|object| InForce { object, pool: spec::lower(key, object, inputs, index).pool });
+    reading.force = if last.is_some() { Force::LastAccepted } else { Force::Held };
 }
 
 /// A pool whose fallbacks lead back to it is invalid as it is now.
 fn refuse_circles<'a>(readings: &mut BTreeMap<&ObjectKey, Reading<'a>>, inputs: &'a Inputs, index: &Index<'_>) {
     for (key, circle) in fallback::circles(&fallback_edges(readings)) {
         if let Some(reading) = readings.get_mut(&key)
-            && reading.standing == Standing::Current
+            && reading.force == Force::Current
         {
             let sentence = format!("{circle} is a circle; name a pool that does not fall back to this one");
             reading.problems.push(Problem::new(Reason::Invalid, "spec.fallback", sentence));
@@ -151,16 +151,16 @@ fn resolve_fallback(
 }
 
 fn emit(key: &ObjectKey, reading: Reading<'_>, fallback: Option<wire::Key>, out: &mut Output) {
-    let Reading { generation, standing, problems, unenforced, force } = reading;
+    let Reading { generation, force, problems, unenforced, in_force } = reading;
     let wire_key = wire_key(Kind::OriginPool, key);
-    match force {
-        Some(Force { object, mut pool }) => {
+    match in_force {
+        Some(InForce { object, mut pool }) => {
             pool.fallback = fallback;
             out.emit(wire_key, object.metadata.generation.unwrap_or(0), Body::OriginPool(pool));
         }
         None => out.hold(wire_key),
     }
-    out.judge(Kind::OriginPool, key, Verdict { generation, standing, problems, unenforced, ..Verdict::default() });
+    out.judge(Kind::OriginPool, key, Verdict { generation, force, problems, unenforced, ..Verdict::default() });
 }
 
 /// The pool that a port of a Service stands for, or why it cannot be one.

@@ -9,7 +9,7 @@ use std::fmt;
 use headgate_crds::gateway_api::{ParentReference, RouteGroupKind};
 use serde::{Serialize, Serializer};
 
-use crate::condition::{Condition, ConditionStatus, ConditionType, conditions_of, gather};
+use crate::condition::{Condition, ConditionStatus, ConditionType, conditions_of, gather, not_yet_enforced};
 
 /// Why a condition of an object is as it is. Words of the Gateway API are used where it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -190,7 +190,7 @@ impl fmt::Display for Problem {
 
 /// What is in force for an object.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub enum Standing {
+pub enum Force {
     /// The object as it is now, as far as its problems allow.
     #[default]
     Current,
@@ -210,7 +210,7 @@ pub struct Verdict {
     /// `metadata.generation` of the object that was judged, 0 where it has none.
     pub generation: i64,
     /// What is in force.
-    pub standing: Standing,
+    pub force: Force,
     /// What is wrong, in the order of the fields.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<Problem>,
@@ -270,22 +270,19 @@ impl Verdict {
     /// The conditions of the object as a whole, none where it is another controller's. Those of a route are a summary
     /// over its parents.
     pub fn conditions(&self) -> Vec<Condition> {
-        let mut conditions = conditions_of(self.all_problems(), self.standing);
-        if !self.unenforced.is_empty() {
-            conditions.push(Condition {
-                condition_type: ConditionType::Enforced,
-                status: ConditionStatus::Partial,
-                reason: Reason::FieldNotYetEnforced,
-                message: format!("{}: accepted, not yet enforced by this release", self.unenforced.join(", ")),
-            });
-        }
-        conditions
+        self.with_enforced(conditions_of(self.all_problems(), self.force))
     }
 
     /// The conditions of a route at one of its parents.
     pub fn parent_conditions(&self, parent: &ParentVerdict) -> Vec<Condition> {
         let of_the_route = self.problems.iter().filter(|problem| problem.concern != Concern::Remark);
-        conditions_of(of_the_route.chain(&parent.problems), self.standing)
+        self.with_enforced(conditions_of(of_the_route.chain(&parent.problems), self.force))
+    }
+
+    /// The conditions with the one that names the fields not yet enforced, where there are such fields.
+    fn with_enforced(&self, mut conditions: Vec<Condition>) -> Vec<Condition> {
+        conditions.extend(not_yet_enforced(&self.unenforced));
+        conditions
     }
 
     /// The object's problems, those of a route's parents, and references of listeners. What else is wrong with a
@@ -301,7 +298,7 @@ impl Verdict {
 impl ListenerVerdict {
     /// The conditions of the listener.
     pub fn conditions(&self) -> Vec<Condition> {
-        let mut conditions = conditions_of(self.problems.iter(), Standing::Current);
+        let mut conditions = conditions_of(self.problems.iter(), Force::Current);
         let conflict = gather(self.problems.iter().filter(|problem| problem.concern == Concern::Conflict));
         let (status, reason, message) = match conflict {
             Some((reason, message)) => (ConditionStatus::True, reason, message),

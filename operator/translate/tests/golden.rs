@@ -88,7 +88,7 @@ fn verdict_shown(verdict: &Verdict) -> Value {
             })
             .collect()
     };
-    let mut shown = json!({ "standing": shown(verdict.standing), "conditions": conditions(verdict.conditions()) });
+    let mut shown = json!({ "force": shown(verdict.force), "conditions": conditions(verdict.conditions()) });
     if !verdict.hosts.is_empty() {
         shown["hosts"] = verdict.hosts.iter().map(|host| (host.host.clone(), json!(host.held))).collect();
     }

@@ -8,7 +8,7 @@ mod world;
 use std::fs;
 use std::path::Path;
 
-use headgate_translate::{Inputs, Kind, ObjectRef, translate};
+use headgate_translate::{Inputs, Kind, ObjectRef, Translator, translate};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use serde_json::{Value, json};
@@ -135,6 +135,16 @@ proptest! {
         let first = translate(&inputs);
         prop_assert_eq!(&inputs, &before);
         prop_assert_eq!(first, translate(&inputs));
+    }
+
+    #[test]
+    fn what_was_translated_before_changes_nothing(worlds in prop::collection::vec(any_odd_world(), 1..4)) {
+        let worlds: Vec<Inputs> = worlds.into_iter().map(world::of).collect();
+        let mut translator = Translator::default();
+        // Each twice in a row, and again after all others.
+        for inputs in worlds.iter().flat_map(|inputs| [inputs, inputs]).chain(&worlds) {
+            prop_assert_eq!(translator.translate(inputs), translate(inputs));
+        }
     }
 
     #[test]

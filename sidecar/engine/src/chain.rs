@@ -48,27 +48,27 @@ pub struct Arrival<'a> {
 }
 
 impl Matched {
-    /// Asks each policy in turn.
-    pub fn decide(&self, plan: &Arc<Plan>, arrival: &Arrival<'_>, chance: &mut Chance) -> Result<Decision, Reason> {
-        let decided = ORDER.iter().find_map(|policy| self.enforce(*policy, plan, arrival, chance).break_value());
+    /// Asks each policy in turn. The match goes into the exchange, where one follows.
+    pub fn decide(self, plan: &Arc<Plan>, arrival: &Arrival<'_>, chance: &mut Chance) -> Result<Decision, Reason> {
+        let decided = ORDER.iter().try_fold(self, |matched, policy| matched.enforce(*policy, plan, arrival, chance));
         // An order without the last policy has nothing that leads to an origin.
-        decided.unwrap_or(Err(Reason::RefNotResolved))
+        decided.break_value().unwrap_or(Err(Reason::RefNotResolved))
     }
 
-    /// What a policy decides; it continues where the next one is asked.
+    /// What a policy decides; it continues with the match where the next one is asked.
     fn enforce(
-        &self,
+        self,
         policy: Policy,
         plan: &Arc<Plan>,
         arrival: &Arrival<'_>,
         chance: &mut Chance,
-    ) -> ControlFlow<Result<Decision, Reason>> {
+    ) -> ControlFlow<Result<Decision, Reason>, Self> {
         match policy {
             Policy::OriginPool => ControlFlow::Break(self.act(plan, arrival, chance)),
         }
     }
 
-    fn act(&self, plan: &Arc<Plan>, arrival: &Arrival<'_>, chance: &mut Chance) -> Result<Decision, Reason> {
+    fn act(self, plan: &Arc<Plan>, arrival: &Arrival<'_>, chance: &mut Chance) -> Result<Decision, Reason> {
         match &self.rule().action {
             Action::Redirect(redirect) => {
                 let location = redirect.location(&arrival.place, self.prefix_length());
@@ -78,7 +78,7 @@ impl Matched {
                 let backend = split.choose(chance).ok_or(Reason::RefNotResolved)?;
                 let key = split.backends[backend].pool.as_ref().ok_or(Reason::RefNotResolved)?;
                 let pool = plan.pool(key).ok_or(Reason::RefNotResolved)?.clone();
-                let exchange = Exchange::new(plan.clone(), self.clone(), backend, pool, arrival.replay);
+                let exchange = Exchange::new(plan.clone(), self, backend, pool, arrival.replay);
                 Ok(Decision::Forward(Box::new(exchange)))
             }
         }

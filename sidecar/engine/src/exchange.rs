@@ -3,7 +3,9 @@
 //! The adapter asks for an endpoint ([`Exchange::select`]), tells how an attempt failed ([`Exchange::failed`]),
 //! and drops the exchange when the answer is complete. A failed connect goes on to the next endpoint, at most two
 //! an origin, then to the next origin, then to the fallback pool. A reset before any byte of an answer is sent
-//! again within the rules of [`crate::Replay`], to an endpoint that was not tried yet where there is one.
+//! again within the rules of [`crate::Replay`], to an endpoint that was not tried yet where there is one. A
+//! connection that was used before may have been closed by the origin, which says nothing of the origin: what may be
+//! sent again goes to the same endpoint over another connection, and costs no retry.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -25,6 +27,9 @@ use crate::select::{Again, Ended, Tried, choose};
 /// Endpoints of one origin that may fail to take a connection before the origin is given up.
 const CONNECTS_PER_ORIGIN: usize = 2;
 
+/// Connections in a row that the origin may have closed while they were not used.
+const STALE_CONNECTIONS: u32 = 8;
+
 /// A request on its way. Requests, retries and endpoints count it until it is dropped.
 #[derive(Debug)]
 pub struct Exchange {
@@ -36,6 +41,7 @@ pub struct Exchange {
     ticket: RequestTicket,
     retries: u32,
     retry_ticket: Option<RetryTicket>,
+    stale_connections: u32,
     tried: Tried,
     /// Origins with a failed connect, one entry each time.
     unreachable: SmallVec<[usize; 4]>,
@@ -71,7 +77,9 @@ impl Selection {
 pub enum Failure {
     /// No connection, in time or at all, or no TLS: nothing was sent.
     Connect,
-    /// The connection broke after something was sent and before any byte of an answer.
+    /// A connection that was used before broke before any byte of an answer.
+    StaleConnection,
+    /// A new connection broke after something was sent and before any byte of an answer.
     ResetBeforeAnswer,
     /// The connection broke within the answer.
     Reset,
@@ -86,7 +94,7 @@ impl Failure {
     pub const fn reason(self) -> Reason {
         match self {
             Self::Connect => Reason::ConnectFailed,
-            Self::ResetBeforeAnswer | Self::Reset => Reason::OriginReset,
+            Self::StaleConnection | Self::ResetBeforeAnswer | Self::Reset => Reason::OriginReset,
             Self::Protocol => Reason::OriginProtocol,
             Self::TimedOut => Reason::OriginTimeout,
         }
@@ -127,6 +135,7 @@ impl Exchange {
             pool,
             retries: 0,
             retry_ticket: None,
+            stale_connections: 0,
             tried: Tried::default(),
             unreachable: SmallVec::new(),
             pools_left: SmallVec::new(),
@@ -146,12 +155,22 @@ impl Exchange {
     /// Writes down how the attempt failed, and says what follows.
     pub fn failed(&mut self, failure: Failure, chance: &mut Chance) -> Next {
         let give_up = Next::GiveUp(failure.reason());
+        let may_be_stale = failure == Failure::StaleConnection && self.replay == Replay::Allowed;
+        if may_be_stale && self.selection.is_some() && self.stale_connections < STALE_CONNECTIONS {
+            self.stale_connections += 1;
+            self.selected_ahead = true;
+            return Next::TryAgain;
+        }
         let Some(Selection { index, origin: _, in_flight }) = &self.selection else { return give_up };
         let (index, endpoint) = (*index, in_flight.endpoint().clone());
         let ended = match failure {
             Failure::Connect => Ended::Unreachable,
-            Failure::ResetBeforeAnswer if self.may_retry() => Ended::Reset,
-            Failure::ResetBeforeAnswer | Failure::Reset | Failure::Protocol | Failure::TimedOut => return give_up,
+            Failure::StaleConnection | Failure::ResetBeforeAnswer if self.may_retry() => Ended::Reset,
+            Failure::StaleConnection
+            | Failure::ResetBeforeAnswer
+            | Failure::Reset
+            | Failure::Protocol
+            | Failure::TimedOut => return give_up,
         };
         self.tried.attempt(endpoint, ended);
         if ended == Ended::Unreachable {

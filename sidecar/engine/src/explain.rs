@@ -147,7 +147,7 @@ impl Plan {
         chance: &mut Chance,
     ) -> (Step, Outcome) {
         let mut step = Step { stage: "originPool".to_owned(), chosen: "none".to_owned(), why: self.backends(matched) };
-        let mut exchange = match matched.decide(self, arrival, chance) {
+        let mut exchange = match matched.clone().decide(self, arrival, chance) {
             Ok(Decision::Forward(exchange)) => exchange,
             Ok(Decision::Redirect { status, location }) => {
                 "redirect".clone_into(&mut step.chosen);
@@ -214,7 +214,7 @@ fn match_step(matched: &Matched) -> Step {
         PathPattern::Exact(path) => format!("path is exactly {path}"),
         PathPattern::Prefix(prefix) if prefix.is_empty() => "every path".to_owned(),
         PathPattern::Prefix(prefix) => format!("path begins with {prefix}"),
-        PathPattern::Regex(regex) => format!("path matches {}", regex.as_str()),
+        PathPattern::Regex(regex) => format!("path matches {}", regex.pattern()),
     };
     let rule = matched.rule();
     let name = if rule.name.is_empty() { String::new() } else { format!(" ({})", rule.name) };

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use headgate_snapshot as wire;
+use headgate_snapshot::ProtectedHeader;
 use http::{HeaderName, HeaderValue};
 
 use crate::headers::Headers;
@@ -83,8 +84,8 @@ impl Filters {
 fn apply(changes: &[HeaderChange], headers: &mut impl Headers) {
     for change in changes {
         match change {
-            HeaderChange::Set(name, value) => headers.set(name, value),
-            HeaderChange::Add(name, value) => headers.add(name, value),
+            HeaderChange::Set(name, value) => headers.set(name, value.clone()),
+            HeaderChange::Add(name, value) => headers.add(name, value.clone()),
             HeaderChange::Remove(name) => headers.remove(name),
         }
     }
@@ -105,16 +106,25 @@ fn header_changes(
         changes.push(HeaderChange::Add(name, value));
     }
     for name in remove {
-        changes.push(HeaderChange::Remove(header_name(name, field)?));
+        changes.push(HeaderChange::Remove(changed_header(name, field)?));
     }
     Ok(())
 }
 
 fn header_pair(header: &wire::Header, field: &str) -> Result<(HeaderName, HeaderValue), Mistake> {
     let wire::Header { name, value } = header;
-    let value = HeaderValue::from_str(value)
+    // Bytes, so that text beyond ASCII passes as it was written.
+    let value = HeaderValue::from_bytes(value.as_bytes())
         .map_err(|_| Mistake::invalid(field, format!("the value of header `{name}` has a forbidden character")))?;
-    Ok((header_name(name, field)?, value))
+    Ok((changed_header(name, field)?, value))
+}
+
+/// The name of a header that filters may change.
+fn changed_header(name: &str, field: &str) -> Result<HeaderName, Mistake> {
+    match ProtectedHeader::of(name) {
+        Some(protected) => Err(Mistake::invalid(field, format!("`{name}` {protected}"))),
+        None => header_name(name, field),
+    }
 }
 
 pub(crate) fn header_name(name: &str, field: &str) -> Result<HeaderName, Mistake> {
@@ -200,12 +210,45 @@ mod tests {
         assert_eq!(found, [("x-add", b"one".as_slice()), ("x-add", b"two"), ("x-set", b"new")]);
     }
 
+    fn check_refused(name: &str, expected: &str) {
+        let header = || vec![wire::Header { name: name.to_owned(), value: String::new() }];
+        let none = wire::HeaderModifier::default;
+        for modifier in [
+            wire::HeaderModifier { set: header(), ..none() },
+            wire::HeaderModifier { add: header(), ..none() },
+            wire::HeaderModifier { remove: vec![name.to_owned()], ..none() },
+        ] {
+            use wire::filter::Filter::{RequestHeaders, ResponseHeaders};
+            for filter in [RequestHeaders(modifier.clone()), ResponseHeaders(modifier)] {
+                let filter = wire::Filter { filter: Some(filter) };
+                let mistake = Filters::compile(&[filter], "rules[0].filters").unwrap_err();
+                assert_eq!(mistake.to_string(), format!("rules[0].filters[0]: `{name}` {expected}"));
+            }
+        }
+    }
+
     #[test]
     fn a_header_that_cannot_be_sent_is_refused_with_its_field() {
-        let header = wire::Header { name: "x y".to_owned(), value: String::new() };
+        check_refused("x y", "is no header name");
+    }
+
+    #[test]
+    fn a_header_that_would_desynchronise_the_origin_is_refused_with_its_field() {
+        let of_the_connection = "says how a message is sent, which headgate decides itself; leave it out";
+        check_refused("Transfer-Encoding", of_the_connection);
+        check_refused("content-length", of_the_connection);
+        check_refused("connection", of_the_connection);
+        check_refused("Host", "is not changed by filters of headers; use a filter URLRewrite with hostname");
+        check_refused("headgate-reason", "begins with Headgate-, as headgate's own headers do; use another name");
+    }
+
+    #[test]
+    fn a_headers_value_beyond_ascii_passes_as_it_was_written() {
+        let header = wire::Header { name: "x-city".to_owned(), value: "Zürich".to_owned() };
         let modifier = wire::HeaderModifier { set: vec![header], ..wire::HeaderModifier::default() };
-        let filter = wire::Filter { filter: Some(wire::filter::Filter::ResponseHeaders(modifier)) };
-        let mistake = Filters::compile(&[filter], "rules[0].filters").unwrap_err();
-        assert_eq!(mistake.to_string(), "rules[0].filters[0]: `x y` is no header name");
+        let filter = wire::Filter { filter: Some(wire::filter::Filter::RequestHeaders(modifier)) };
+        let mut headers = HeaderMap::new();
+        Filters::compile(&[filter], "filters").unwrap().change_request(&mut headers);
+        assert_eq!(headers.get("x-city").map(HeaderValue::as_bytes), Some("Zürich".as_bytes()));
     }
 }

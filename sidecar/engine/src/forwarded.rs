@@ -4,8 +4,10 @@
 //! written anew, so that an origin can rely on them. `Headgate-*` headers of a request are ours alone and are
 //! always removed.
 
+use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 
+use headgate_snapshot::OWN_HEADER_PREFIX;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 use smallvec::SmallVec;
@@ -107,9 +109,9 @@ pub struct Forwarding<'a> {
     /// Who sent it.
     pub client: Client,
     /// `http` or `https`.
-    pub scheme: &'a str,
+    pub scheme: &'static str,
     /// The `Host` as the client sent it.
-    pub host: &'a str,
+    pub host: &'a HeaderValue,
     /// The number given to this request, used unless a trusted proxy gave one.
     pub request_id: &'a str,
 }
@@ -122,36 +124,76 @@ impl Forwarding<'_> {
         for name in names {
             headers.remove(&name);
         }
+        let peer = AddressText::new(self.client.peer);
         let chain = match self.client.trust {
             Trust::Trusted => {
-                let before = headers.map().get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
-                let mut chain: Vec<&str> = before.collect();
-                let peer = self.client.peer.to_string();
-                chain.push(&peer);
-                chain.join(", ")
+                let mut chain = Vec::new();
+                for before in headers.map().get_all(FORWARDED_FOR).iter().filter(|value| value.to_str().is_ok()) {
+                    chain.extend_from_slice(before.as_bytes());
+                    chain.extend_from_slice(b", ");
+                }
+                chain.extend_from_slice(peer.as_bytes());
+                HeaderValue::try_from(chain).ok()
             }
-            Trust::Untrusted => self.client.peer.to_string(),
+            Trust::Untrusted => HeaderValue::from_bytes(peer.as_bytes()).ok(),
         };
-        set(headers, &FORWARDED_FOR, &chain);
-        for (name, value) in
-            [(FORWARDED_PROTO, self.scheme), (FORWARDED_HOST, self.host), (REQUEST_ID, self.request_id)]
+        if let Some(chain) = chain {
+            headers.set(&FORWARDED_FOR, chain);
+        }
+        // What is still there comes from a trusted proxy, which has seen more of the way than we have.
+        if !headers.map().contains_key(FORWARDED_PROTO) {
+            headers.set(&FORWARDED_PROTO, HeaderValue::from_static(self.scheme));
+        }
+        if !headers.map().contains_key(FORWARDED_HOST) {
+            headers.set(&FORWARDED_HOST, self.host.clone());
+        }
+        if !headers.map().contains_key(REQUEST_ID)
+            && let Ok(request_id) = HeaderValue::from_str(self.request_id)
         {
-            // What is still there comes from a trusted proxy, which has seen more of the way than we have.
-            if !headers.map().contains_key(&name) {
-                set(headers, &name, value);
-            }
+            headers.set(&REQUEST_ID, request_id);
         }
     }
 
+    /// Most headers begin with another letter, and then nothing more is compared.
     fn is_removed(&self, name: &str) -> bool {
         let believed = || name.starts_with("x-forwarded-") || BELIEVED_FROM_TRUSTED.contains(&name);
-        name.starts_with("headgate-") || (self.client.trust == Trust::Untrusted && believed())
+        match name.as_bytes().first() {
+            Some(b'h') => name.starts_with(OWN_HEADER_PREFIX),
+            Some(b'c' | b'f' | b't' | b'x') => self.client.trust == Trust::Untrusted && believed(),
+            Some(_) | None => false,
+        }
     }
 }
 
-fn set(headers: &mut impl Headers, name: &HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
-        headers.set(name, &value);
+/// The text of an address, without an allocation.
+struct AddressText {
+    bytes: [u8; Self::LONGEST],
+    length: usize,
+}
+
+impl AddressText {
+    /// Bytes of the longest text: an IPv6 address that ends as an IPv4 address does.
+    const LONGEST: usize = 45;
+
+    fn new(address: IpAddr) -> Self {
+        let mut text = Self { bytes: [0; Self::LONGEST], length: 0 };
+        // Every address fits.
+        let _ = write!(text, "{address}");
+        text
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+impl fmt::Write for AddressText {
+    fn write_str(&mut self, piece: &str) -> fmt::Result {
+        let end = self.length + piece.len();
+        let place = self.bytes.get_mut(self.length..end).ok_or(fmt::Error)?;
+        place.copy_from_slice(piece.as_bytes());
+        self.length = end;
+        Ok(())
     }
 }
 
@@ -198,11 +240,40 @@ mod tests {
     fn check_write(peer: &str, before: &[(&'static str, &'static str)], expected: &[(&str, &str)]) {
         let mut headers = map(before);
         let client = Client::find(peer.parse().unwrap(), &headers, &trusted());
-        Forwarding { client, scheme: "https", host: "a.example:8443", request_id: "new" }.write(&mut headers);
+        let host = &HeaderValue::from_static("a.example:8443");
+        Forwarding { client, scheme: "https", host, request_id: "new" }.write(&mut headers);
         let mut found: Vec<(&str, &str)> =
             headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
         found.sort_unstable();
         assert_eq!(found, expected, "{peer} {before:?}");
+    }
+
+    #[test]
+    fn every_name_that_only_a_trusted_proxy_may_send_is_removed_from_others() {
+        let peer = "192.0.2.1".parse().unwrap();
+        let removed = |trusted: &TrustedProxies, name: &str| {
+            let client = Client::find(peer, &HeaderMap::new(), trusted);
+            let host = &HeaderValue::from_static("a.example");
+            Forwarding { client, scheme: "http", host, request_id: "new" }.is_removed(name)
+        };
+        let all = TrustedProxies(vec!["0.0.0.0/0".parse().unwrap()]);
+        for name in BELIEVED_FROM_TRUSTED.into_iter().chain(["x-forwarded-for", "x-forwarded-prefix"]) {
+            assert!(removed(&trusted(), name) && !removed(&all, name), "{name}");
+        }
+        assert!(removed(&trusted(), "headgate-version") && removed(&all, "headgate-version"));
+        for name in ["host", "cookie", "te", "from", "x-tier", "accept"] {
+            assert!(!removed(&trusted(), name), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_written_as_everywhere_else() {
+        for text in
+            ["0.0.0.0", "255.255.255.255", "::1", "2001:db8:1111:2222:3333:4444:5555:6666", "::ffff:255.255.255.255"]
+        {
+            let address: IpAddr = text.parse().unwrap();
+            assert_eq!(AddressText::new(address).as_bytes(), address.to_string().as_bytes());
+        }
     }
 
     #[test]

@@ -99,6 +99,8 @@ pub(crate) struct Group {
 pub(crate) struct Frontend {
     groups: HostMap<Arc<Group>>,
     defaults: Option<Arc<Group>>,
+    /// Certificates of the groups by hostname, each once, in the order of the keys.
+    certificates: Vec<Key>,
 }
 
 /// A match with how it was found.
@@ -164,8 +166,15 @@ impl Frontends {
             let frontend = map.entry(id).or_default();
             match place {
                 Place::Defaults => frontend.defaults = Some(Arc::new(group)),
-                Place::Hostname(hostname) => frontend.groups.put(&hostname, Some(Arc::new(group))),
+                Place::Hostname(hostname) => {
+                    frontend.certificates.extend(group.certificates.iter().cloned());
+                    frontend.groups.put(&hostname, Some(Arc::new(group)));
+                }
             }
+        }
+        for frontend in map.values_mut() {
+            frontend.certificates.sort_unstable();
+            frontend.certificates.dedup();
         }
         Self { map, directory: Arc::new(directory) }
     }
@@ -261,12 +270,11 @@ impl Frontend {
     }
 
     /// Certificates for a server name, in the order in which they are asked whether they cover it: those of the
-    /// listener that the name belongs to, of the less specific ones, of the default one, then all others.
-    pub(crate) fn certificates(&self, server_name: &str) -> Vec<&Key> {
+    /// listener that the name belongs to, of the less specific ones, of the default one, then all. Those of a
+    /// listener that the name belongs to come again among all, which costs less than to leave them out.
+    pub(crate) fn certificates(&self, server_name: &str) -> impl Iterator<Item = &Key> {
         let matching = self.groups.matching(server_name).map(|(_, group)| group).chain(&self.defaults);
-        let others: BTreeSet<&Key> = self.groups.values().flat_map(|group| &group.certificates).collect();
-        let mut seen = BTreeSet::new();
-        matching.flat_map(|group| &group.certificates).chain(others).filter(|key| seen.insert(*key)).collect()
+        matching.flat_map(|group| &group.certificates).chain(&self.certificates)
     }
 }
 

@@ -10,9 +10,9 @@ pub trait Headers {
     /// What is there.
     fn map(&self) -> &HeaderMap;
     /// Puts one value in place of all values of this name.
-    fn set(&mut self, name: &HeaderName, value: &HeaderValue);
+    fn set(&mut self, name: &HeaderName, value: HeaderValue);
     /// Adds a value to those of this name.
-    fn add(&mut self, name: &HeaderName, value: &HeaderValue);
+    fn add(&mut self, name: &HeaderName, value: HeaderValue);
     /// Removes all values of this name.
     fn remove(&mut self, name: &HeaderName);
 }
@@ -22,12 +22,12 @@ impl Headers for HeaderMap {
         self
     }
 
-    fn set(&mut self, name: &HeaderName, value: &HeaderValue) {
-        self.insert(name, value.clone());
+    fn set(&mut self, name: &HeaderName, value: HeaderValue) {
+        self.insert(name, value);
     }
 
-    fn add(&mut self, name: &HeaderName, value: &HeaderValue) {
-        self.append(name, value.clone());
+    fn add(&mut self, name: &HeaderName, value: HeaderValue) {
+        self.append(name, value);
     }
 
     fn remove(&mut self, name: &HeaderName) {

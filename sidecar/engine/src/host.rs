@@ -161,11 +161,6 @@ impl<T: Clone> HostMap<T> {
         let suffixes = self.suffixes.iter().map(|(suffix, value)| (Arc::from(format!("*{suffix}")), value));
         exact.chain(suffixes).chain(self.any.iter().map(|value| (Arc::from("*"), value)))
     }
-
-    /// All values, in no order that means anything.
-    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
-        self.exact.values().chain(self.suffixes.values()).chain(&self.any)
-    }
 }
 
 #[cfg(test)]

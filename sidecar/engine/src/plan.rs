@@ -9,7 +9,6 @@
 //! key stays in force, and the refusal is told until the resource changes. What is known of endpoints (health,
 //! requests in flight) is handed from plan to plan by the identity of the pool.
 
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -113,10 +112,10 @@ impl Plan {
             refusals: previous.refusals.clone(),
         };
         let mut reattachments = Vec::new();
-        for (key, resource) in changes(&previous.resources, resources) {
+        for (key, entry) in resources.changes_since(&previous.resources) {
             plan.refusals.remove(key);
-            let outcome = if let Some(resource) = resource {
-                plan.put(key, resource, context, &mut reattachments)
+            let outcome = if let Some(entry) = entry {
+                plan.put(key, &entry.resource, context, &mut reattachments)
             } else {
                 plan.withdraw(key, None, &mut reattachments);
                 Ok(())
@@ -171,8 +170,9 @@ impl Plan {
     }
 
     /// Secrets whose certificate may serve a name, in the order in which they are asked whether it covers the name.
-    pub fn certificates(&self, frontend: FrontendId, server_name: &str) -> Vec<&Key> {
-        self.frontends.get(frontend).map(|frontend| frontend.certificates(server_name)).unwrap_or_default()
+    /// Nearly every name is covered by one of the first; a key may come again later.
+    pub fn certificates(&self, frontend: FrontendId, server_name: &str) -> impl Iterator<Item = &Key> {
+        self.frontends.get(frontend).into_iter().flat_map(move |frontend| frontend.certificates(server_name))
     }
 
     /// The last good certificate of a Secret; the same `Arc` while it does not change.
@@ -280,34 +280,5 @@ impl Plan {
         let routes = self.routes.values().cloned();
         let of_pools = self.pools.values().filter_map(|pool| pool.host_route.clone());
         routes.chain(of_pools).map(|route| Reattachment { old: None, new: Some(route) }).collect()
-    }
-}
-
-/// The resources that differ, absent where they are gone. Both sets are in the order of their keys.
-fn changes<'a>(old: &'a ResourceSet, new: &'a ResourceSet) -> Vec<(&'a Key, Option<&'a Resource>)> {
-    let mut changes = Vec::new();
-    let mut old = old.entries().iter().peekable();
-    let mut new = new.entries().iter().peekable();
-    loop {
-        let order = match (old.peek(), new.peek()) {
-            // The same resource has the same key. Most are the same, and need not be looked at.
-            (Some((_, before)), Some((_, after))) if Arc::ptr_eq(&before.resource, &after.resource) => {
-                old.next();
-                new.next();
-                continue;
-            }
-            (Some((before, _)), Some((after, _))) => before.cmp(after),
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (None, None) => return changes,
-        };
-        let before = if order.is_le() { old.next() } else { None };
-        let after = if order.is_ge() { new.next() } else { None };
-        match (before, after) {
-            (Some((_, before)), Some((_, after))) if before == after => {}
-            (_, Some((key, after))) => changes.push((key, Some(&*after.resource))),
-            (Some((key, _)), None) => changes.push((key, None)),
-            (None, None) => return changes,
-        }
     }
 }

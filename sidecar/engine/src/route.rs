@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headgate_snapshot as wire;
-use headgate_snapshot::Key;
-use regex::Regex;
+use headgate_snapshot::{Expression, Key};
 
 use crate::chance::Chance;
 use crate::filter::{Filters, PathRewrite};
 use crate::host::normalise_pattern;
-use crate::matcher::{Conditions, whole};
+use crate::matcher::{Conditions, expression};
 use crate::path::normalise_path;
 use crate::redirect::Redirect;
 use crate::refusal::Mistake;
@@ -121,7 +120,7 @@ pub(crate) enum PathPattern {
     Exact(String),
     /// Without its final slash: the root is empty.
     Prefix(String),
-    Regex(Regex),
+    Regex(Expression),
 }
 
 impl Route {
@@ -273,7 +272,7 @@ impl Match {
                 let prefix = normal()?;
                 PathPattern::Prefix(prefix.strip_suffix('/').unwrap_or(&prefix).to_owned())
             }
-            Ok(wire::PathMatchType::Regex) => PathPattern::Regex(whole(value, &field)?),
+            Ok(wire::PathMatchType::Regex) => PathPattern::Regex(expression(value, &field)?),
             Ok(wire::PathMatchType::Unspecified) | Err(_) => {
                 return Err(Mistake::invalid(field, "a type of match that this proxy does not know"));
             }

@@ -45,7 +45,7 @@ impl Candidate {
     pub(crate) fn precedence(&self, other: &Self) -> Ordering {
         let path = |candidate: &Self| match &candidate.matching().path {
             PathPattern::Exact(path) => (3, path.len()),
-            PathPattern::Regex(regex) => (2, regex.as_str().len()),
+            PathPattern::Regex(regex) => (2, regex.pattern().len()),
             PathPattern::Prefix(prefix) => (1, prefix.len()),
         };
         let rank = |candidate: &Self| {
@@ -158,7 +158,7 @@ impl HostTable {
             return Some(Found { candidate, prefix_length: request.path.len() });
         }
         let by_regex = self.regexes.iter().find(|candidate| match &candidate.matching().path {
-            PathPattern::Regex(regex) => regex.is_match(request.path) && holds(candidate),
+            PathPattern::Regex(regex) => regex.matches(request.path) && holds(candidate),
             PathPattern::Exact(_) | PathPattern::Prefix(_) => false,
         });
         if let Some(candidate) = by_regex {

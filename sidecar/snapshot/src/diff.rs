@@ -1,23 +1,59 @@
 //! The one diff: what a receiver that has one set must be sent to have another.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
-use crate::{Batch, Key, Resource, ResourceSet};
+use crate::{Batch, Entry, Key, Resource, ResourceSet};
+
+/// What differs between two maps, in the order of their keys: the new value, or nothing where the key is gone. Both
+/// must be in that order and name a key once.
+pub fn changes<K: Ord, A, B>(
+    old: impl IntoIterator<Item = (K, A)>,
+    new: impl IntoIterator<Item = (K, B)>,
+    same: impl Fn(&A, &B) -> bool,
+) -> Vec<(K, Option<B>)> {
+    let (mut old, mut new) = (old.into_iter().peekable(), new.into_iter().peekable());
+    let mut changes = Vec::new();
+    loop {
+        let order = match (old.peek(), new.peek()) {
+            (Some((before, _)), Some((after, _))) => before.cmp(after),
+            (Some(_), None) => Ordering::Less,
+            (None, _) => Ordering::Greater,
+        };
+        let before = if order.is_le() { old.next() } else { None };
+        let after = if order.is_ge() { new.next() } else { None };
+        match (before, after) {
+            (Some((_, before)), Some((_, after))) if same(&before, &after) => {}
+            (_, Some((key, after))) => changes.push((key, Some(after))),
+            (Some((key, _)), None) => changes.push((key, None)),
+            (None, None) => return changes,
+        }
+    }
+}
+
+impl ResourceSet {
+    /// What differs from an older set: the new entry, or nothing where the key is gone.
+    pub fn changes_since<'a>(&'a self, old: &'a Self) -> Vec<(&'a Key, Option<&'a Entry>)> {
+        let entries = |set: &'a Self| set.entries().iter().map(|(key, entry)| (&**key, entry));
+        changes(entries(old), entries(self), |before, after| before == after)
+    }
+}
 
 /// The batch that turns `old` into `new`, or nothing where they are equal. A held key is neither sent nor removed.
 pub fn diff(old: &ResourceSet, new: &ResourceSet, holds: &BTreeSet<Key>) -> Option<Batch> {
-    let upserts: Vec<Resource> = new
-        .entries()
-        .iter()
-        .filter(|(key, entry)| old.get(key) != Some(entry))
-        .map(|(_, entry)| Resource::clone(&entry.resource))
-        .collect();
-    let removals: Vec<Key> =
-        old.entries().keys().filter(|key| new.get(key).is_none() && !holds.contains(*key)).cloned().collect();
-    if upserts.is_empty() && removals.is_empty() {
+    let mut batch = Batch { version: new.version(), ..Batch::default() };
+    for (key, entry) in new.changes_since(old) {
+        match entry {
+            Some(entry) => batch.upserts.push(Resource::clone(&entry.resource)),
+            None if holds.contains(key) => {}
+            None => batch.removals.push(key.clone()),
+        }
+    }
+    if batch.upserts.is_empty() && batch.removals.is_empty() {
         return None;
     }
-    Some(Batch { version: new.version(), complete: false, upserts, removals, holds: holds.iter().cloned().collect() })
+    batch.holds = holds.iter().cloned().collect();
+    Some(batch)
 }
 
 #[cfg(test)]

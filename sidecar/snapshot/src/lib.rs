@@ -6,12 +6,15 @@
 //!
 //! The messages are generated from `proto/snapshot.proto`, which is also their documentation. This crate adds
 //! what both ends must agree on: how a key is written, what the content version of a set is, what differs
-//! between two sets, and what a batch does to a set.
+//! between two sets, what a batch does to a set, which regular expressions can be enforced, and which headers no
+//! filter changes.
 //!
 //! Invariants: knows neither Kubernetes nor Pingora; reads no clock; the same set has the same version on every
 //! machine, whatever the path that led to it.
 
 mod diff;
+mod expression;
+mod header;
 mod key;
 mod set;
 
@@ -21,7 +24,9 @@ mod wire {
     include!(concat!(env!("OUT_DIR"), "/headgate.snapshot.v1.serde.rs"));
 }
 
-pub use diff::diff;
+pub use diff::{changes, diff};
+pub use expression::{Expression, InvalidExpression};
+pub use header::{OWN_HEADER_PREFIX, ProtectedHeader};
 pub use set::{Entry, ResourceSet};
 pub use wire::*;
 

@@ -28,7 +28,7 @@ impl Entry {
 
 impl PartialEq for Entry {
     fn eq(&self, other: &Self) -> bool {
-        self.digest == other.digest && self.resource == other.resource
+        Arc::ptr_eq(&self.resource, &other.resource) || (self.digest == other.digest && self.resource == other.resource)
     }
 }
 
@@ -38,7 +38,8 @@ impl PartialEq for Entry {
 /// and two sets of equal content have equal versions whatever the order of the changes that made them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ResourceSet {
-    entries: BTreeMap<Key, Entry>,
+    /// Keys are shared, so that a copy of the set, which each batch makes, copies no text.
+    entries: BTreeMap<Arc<Key>, Entry>,
     sum: u128,
 }
 
@@ -49,7 +50,7 @@ impl ResourceSet {
     }
 
     /// The resources in the order of their keys.
-    pub fn entries(&self) -> &BTreeMap<Key, Entry> {
+    pub fn entries(&self) -> &BTreeMap<Arc<Key>, Entry> {
         &self.entries
     }
 
@@ -61,7 +62,7 @@ impl ResourceSet {
     /// Adds or replaces a resource.
     pub fn insert(&mut self, key: Key, entry: Entry) {
         self.sum = self.sum.wrapping_add(entry.digest);
-        if let Some(old) = self.entries.insert(key, entry) {
+        if let Some(old) = self.entries.insert(Arc::new(key), entry) {
             self.sum = self.sum.wrapping_sub(old.digest);
         }
     }
@@ -76,7 +77,7 @@ impl ResourceSet {
     /// What a batch leaves of a set that had `self` before it. Resources without a key are ignored.
     #[must_use]
     pub fn after(&self, batch: &Batch) -> Self {
-        let Batch { version: _, complete, upserts, removals, holds } = batch;
+        let Batch { version: _, complete, upserts, removals, holds, sequence: _ } = batch;
         let mut next = if *complete {
             let mut kept = Self::default();
             for key in holds {
@@ -107,6 +108,7 @@ impl ResourceSet {
             upserts: self.entries.values().map(|entry| Resource::clone(&entry.resource)).collect(),
             removals: Vec::new(),
             holds,
+            sequence: 0,
         }
     }
 }

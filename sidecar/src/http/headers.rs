@@ -1,15 +1,15 @@
 //! Headers on their way through, beyond what the engine decides of them.
 
 use headgate_engine::Headers;
+use headgate_snapshot::OWN_HEADER_PREFIX;
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
 
-/// Headers of ours: an origin's are consumed here and never reach the client.
-const OWN_PREFIX: &str = "headgate-";
 /// What an origin says to caches such as ours about an answer, which is nothing to the client either.
 const CACHE_TAG: &str = "cache-tag";
+const REQUEST_ID: &str = "x-request-id";
 
 /// Joins the pieces that HTTP/2 may cut a cookie into: HTTP/1.1 origins and we ourselves want one line.
 pub(crate) fn join_cookies(request: &mut RequestHeader) -> Result<()> {
@@ -23,10 +23,19 @@ pub(crate) fn join_cookies(request: &mut RequestHeader) -> Result<()> {
     request.insert_header(COOKIE, joined)
 }
 
+/// Puts the name of a request back into what goes to the origin. A client can have it removed by naming it in
+/// `Connection`; the other headers of ours cannot be named there.
+pub(crate) fn restore_request_id(sent: &mut RequestHeader, arrived: &RequestHeader) -> Result<()> {
+    match arrived.headers.get(REQUEST_ID) {
+        Some(id) if !sent.headers.contains_key(REQUEST_ID) => sent.insert_header(REQUEST_ID, id.clone()),
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// Removes what an origin says to us and not to the client.
 pub(crate) fn consume_commands(response: &mut ResponseHeader) {
     // Nearly no answer has any, and then nothing is allocated.
-    let is_command = |name: &&HeaderName| name.as_str().starts_with(OWN_PREFIX) || name.as_str() == CACHE_TAG;
+    let is_command = |name: &&HeaderName| name.as_str().starts_with(OWN_HEADER_PREFIX) || name.as_str() == CACHE_TAG;
     let found: Vec<HeaderName> = response.headers.keys().filter(is_command).cloned().collect();
     for name in found {
         response.remove_header(&name);
@@ -52,11 +61,11 @@ impl Headers for RequestHeaders<'_> {
         &self.0.headers
     }
 
-    fn set(&mut self, name: &HeaderName, value: &HeaderValue) {
+    fn set(&mut self, name: &HeaderName, value: HeaderValue) {
         let _ = self.0.insert_header(name, value);
     }
 
-    fn add(&mut self, name: &HeaderName, value: &HeaderValue) {
+    fn add(&mut self, name: &HeaderName, value: HeaderValue) {
         let _ = self.0.append_header(name, value);
     }
 
@@ -70,11 +79,11 @@ impl Headers for ResponseHeaders<'_> {
         &self.0.headers
     }
 
-    fn set(&mut self, name: &HeaderName, value: &HeaderValue) {
+    fn set(&mut self, name: &HeaderName, value: HeaderValue) {
         let _ = self.0.insert_header(name, value);
     }
 
-    fn add(&mut self, name: &HeaderName, value: &HeaderValue) {
+    fn add(&mut self, name: &HeaderName, value: HeaderValue) {
         let _ = self.0.append_header(name, value);
     }
 

@@ -17,8 +17,8 @@ use pingora::server::ShutdownWatch;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, watch};
-use tokio::task::AbortHandle;
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::config::ClientLimits;
@@ -29,8 +29,12 @@ use crate::listen::sniff::{Spoken, sniff};
 use crate::metrics::Metrics;
 use crate::state::{Current, Readiness};
 
-/// The pause after the system refused to accept, which happens when descriptors have run out.
+/// The pause after the system had nothing left to accept with.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// `ENOMEM`, `ENFILE`, `EMFILE` and `ENOBUFS`: asking again at once would only be refused again. Other errors are
+/// those of the one connection that was to be accepted.
+const SHORTAGES: [i32; 4] = [12, 23, 24, 105];
 
 /// How long a new connection may stay silent once the proxy drains.
 const LAST_WORDS: Duration = Duration::from_millis(200);
@@ -83,13 +87,32 @@ impl Drop for OpenConnection {
     }
 }
 
+/// A listener that accepts. Dropping it closes the listener and no connection.
+#[derive(Debug)]
+pub(crate) struct Accepting {
+    closing: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Accepting {
+    /// Closes the listener. What the kernel has queued by then is accepted before.
+    pub(crate) fn close(self) -> impl Future<Output = ()> {
+        let Self { closing, task } = self;
+        drop(closing);
+        async move {
+            // An error means that the threads that serve requests are gone, and the listener with them.
+            let _ = task.await;
+        }
+    }
+}
+
 impl Acceptance {
-    /// Starts accepting. Aborting the task closes the listener and no connection.
+    /// Starts accepting.
     pub(crate) fn start(
         self: &Arc<Self>,
         listener: std::net::TcpListener,
         frontend: FrontendId,
-    ) -> io::Result<AbortHandle> {
+    ) -> io::Result<Accepting> {
         let _inside = self.workers.enter();
         let listener = TcpListener::from_std(listener)?;
         let tls = match frontend.protocol {
@@ -97,7 +120,9 @@ impl Acceptance {
             Protocol::Https => Some(Arc::new(self.tls(frontend).map_err(io::Error::other)?)),
         };
         let acceptance = Arc::clone(self);
-        Ok(self.workers.spawn(async move { acceptance.accept(&listener, frontend, tls).await }).abort_handle())
+        let (closing, is_closing) = oneshot::channel();
+        let task = self.workers.spawn(acceptance.accept(listener, frontend, tls, is_closing));
+        Ok(Accepting { closing, task })
     }
 
     fn tls(&self, frontend: FrontendId) -> Result<Acceptor, rustls::Error> {
@@ -111,29 +136,58 @@ impl Acceptance {
         Ok(Acceptor::from_server_config(Arc::new(config)))
     }
 
-    async fn accept(self: Arc<Self>, listener: &TcpListener, frontend: FrontendId, tls: Option<Arc<Acceptor>>) {
+    async fn accept(
+        self: Arc<Self>,
+        listener: TcpListener,
+        frontend: FrontendId,
+        tls: Option<Arc<Acceptor>>,
+        mut closing: oneshot::Receiver<()>,
+    ) {
         // Until then the kernel keeps the connections: without a plan every request would be answered 404.
         let mut readiness = self.readiness.clone();
-        if readiness.wait_for(|readiness| *readiness != Readiness::WaitingForPlan).await.is_err() {
-            return;
+        let planned = async { readiness.wait_for(|now| *now != Readiness::WaitingForPlan).await.is_ok() };
+        tokio::select! {
+            _ = &mut closing => return,
+            planned = planned => if !planned { return },
         }
         loop {
-            match listener.accept().await {
-                Ok((socket, peer)) => {
-                    let acceptance = Arc::clone(&self);
-                    let tls = tls.clone();
-                    tokio::spawn(async move { acceptance.serve(socket, peer, frontend, tls.as_deref()).await });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, port = frontend.port, "a connection cannot be accepted");
+            let accepted = tokio::select! {
+                _ = &mut closing => break,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((socket, peer)) => self.begin(socket, peer, frontend, tls.clone()),
+                Err(error) if error.raw_os_error().is_some_and(|number| SHORTAGES.contains(&number)) => {
+                    tracing::warn!(%error, port = frontend.port, "connections cannot be accepted now");
                     sleep(ACCEPT_PAUSE).await;
                 }
+                Err(error) => tracing::debug!(%error, port = frontend.port, "a connection cannot be accepted"),
+            }
+        }
+        // To their clients these connections are open already. The kernel is asked directly, because the runtime may
+        // not have heard of the last ones yet.
+        let Ok(listener) = listener.into_std() else { return };
+        while let Ok((socket, peer)) = listener.accept() {
+            if socket.set_nonblocking(true).is_ok()
+                && let Ok(socket) = TcpStream::from_std(socket)
+            {
+                self.begin(socket, peer, frontend, tls.clone());
             }
         }
     }
 
+    /// Serves a connection in a task of its own.
+    fn begin(self: &Arc<Self>, socket: TcpStream, peer: SocketAddr, frontend: FrontendId, tls: Option<Arc<Acceptor>>) {
+        // Counted before the task runs for the first time, so that a drain cannot miss it.
+        let open = self.connections.enter();
+        let acceptance = Arc::clone(self);
+        tokio::spawn(async move {
+            acceptance.serve(socket, peer, frontend, tls.as_deref()).await;
+            drop(open);
+        });
+    }
+
     async fn serve(&self, socket: TcpStream, peer: SocketAddr, frontend: FrontendId, tls: Option<&Acceptor>) {
-        let _open = self.connections.enter();
         let gauge = match frontend.protocol {
             Protocol::Http => &self.metrics.connections_http,
             Protocol::Https => &self.metrics.connections_https,

@@ -84,9 +84,14 @@ fn names_of(leaf: &CertificateDer<'_>) -> Result<Vec<String>, CertificateError> 
 }
 
 /// The first certificate that covers the name, else the first: a client sees whose it is and can say so.
-fn choose<'a>(certificates: &'a Certificates, order: &[&Key], name: &str) -> Option<&'a Arc<CertifiedKey>> {
-    let known = || order.iter().filter_map(|key| certificates.get(*key)).map(|(_, ready)| ready);
-    let chosen = known().find(|ready| ready.covers(name)).or_else(|| known().next())?;
+fn choose<'a, 'k>(
+    certificates: &'a Certificates,
+    order: impl Iterator<Item = &'k Key>,
+    name: &str,
+) -> Option<&'a Arc<CertifiedKey>> {
+    let mut known = order.filter_map(|key| certificates.get(key)).map(|(_, ready)| ready);
+    let first = known.next()?;
+    let chosen = if first.covers(name) { first } else { known.find(|ready| ready.covers(name)).unwrap_or(first) };
     Some(&chosen.key)
 }
 
@@ -109,7 +114,7 @@ impl ResolvesServerCert for CertificateResolver {
         let name = hello.server_name().unwrap_or_default().to_ascii_lowercase();
         let current = self.current.load();
         let order = current.plan.certificates(self.frontend, &name);
-        choose(&current.certificates, &order, &name).cloned()
+        choose(&current.certificates, order, &name).cloned()
     }
 }
 
@@ -134,8 +139,7 @@ mod tests {
             })
             .collect();
         let order: Vec<Key> = served.iter().map(key).collect();
-        let order: Vec<&Key> = order.iter().collect();
-        let chosen = choose(&certificates, &order, name);
+        let chosen = choose(&certificates, order.iter(), name);
         let is_chosen = |ready: &ServerCertificate| chosen.is_some_and(|chosen| Arc::ptr_eq(&ready.key, chosen));
         let found = certificates.iter().find(|(_, (_, ready))| is_chosen(ready));
         assert_eq!(found.map(|(key, _)| key.name.as_str()), expected, "{served:?} {name}");

@@ -9,6 +9,8 @@ use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::{Digest, GetProxyDigest as _, GetSocketDigest as _, SocketDigest};
 use tokio::net::TcpStream;
 
+use crate::listen::buffered::Buffered;
+
 /// One accepted connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -28,12 +30,9 @@ impl Connection {
     }
 
     /// Pingora's stream over a socket, with this value attached to it.
-    pub(crate) fn attach(
-        self: &Arc<Self>,
-        socket: TcpStream,
-    ) -> pingora::Result<pingora::protocols::l4::stream::Stream> {
+    pub(crate) fn attach(self: &Arc<Self>, socket: TcpStream) -> pingora::Result<Buffered> {
         let descriptor = std::os::fd::AsRawFd::as_raw_fd(&socket);
-        let mut stream = pingora::protocols::l4::stream::Stream::from(socket);
+        let mut stream = Buffered::new(pingora::protocols::l4::stream::Stream::from(socket));
         let digest = SocketDigest::from_raw_fd(descriptor);
         // Told here, so that nobody asks the kernel again.
         let _ = digest.peer_addr.set(Some(self.peer.into()));

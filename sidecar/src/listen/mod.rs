@@ -8,6 +8,7 @@
 //! the plan in force, whatever it says by then.
 
 mod accept;
+mod buffered;
 pub(crate) mod certificates;
 pub(crate) mod connection;
 mod sniff;
@@ -17,13 +18,13 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
+pub(crate) use accept::{Acceptance, Connections};
+use futures::future::join_all;
 use headgate_engine::{FrontendId, Protocol};
 use socket2::{Domain, Socket, Type};
-use tokio::task::AbortHandle;
-
-pub(crate) use accept::{Acceptance, Connections};
 
 use crate::config::Frontends;
+use crate::listen::accept::Accepting;
 
 /// Connections that the kernel may hold for us before we accept them.
 const BACKLOG: i32 = 1_024;
@@ -32,7 +33,7 @@ const BACKLOG: i32 = 1_024;
 #[derive(Debug)]
 struct Open {
     local: SocketAddr,
-    accepting: AbortHandle,
+    accepting: Accepting,
 }
 
 /// The listeners of a proxy.
@@ -42,12 +43,14 @@ pub(crate) struct Listeners {
     open: BTreeMap<FrontendId, Open>,
     /// What could not be bound, with the reason.
     failed: BTreeMap<FrontendId, String>,
+    /// Set by a drain: whatever batches say, nothing is opened after it.
+    closed: bool,
 }
 
 impl Listeners {
     /// No listener yet.
     pub(crate) fn new(frontends: Frontends, acceptance: Arc<Acceptance>) -> Self {
-        Self { frontends, acceptance, open: BTreeMap::new(), failed: BTreeMap::new() }
+        Self { frontends, acceptance, open: BTreeMap::new(), failed: BTreeMap::new(), closed: false }
     }
 
     /// Binds what is bound from the start.
@@ -63,27 +66,47 @@ impl Listeners {
     }
 
     /// Opens what the plan has and closes what it has no more, except `kept`.
-    pub(crate) fn reconcile(&mut self, wanted: &[FrontendId], kept: &[FrontendId]) {
-        let Frontends::ByPort { address, mapped } = self.frontends.clone() else { return };
-        self.open.retain(|frontend, open| {
-            let stays = wanted.contains(frontend) || kept.contains(frontend);
-            if !stays {
-                open.accepting.abort();
-            }
-            stays
-        });
-        self.failed.clear();
+    pub(crate) async fn reconcile(&mut self, wanted: &[FrontendId], kept: &[FrontendId]) {
+        if self.closed || matches!(self.frontends, Frontends::Merged { .. }) {
+            return;
+        }
+        let stays = |frontend: &FrontendId| wanted.contains(frontend) || kept.contains(frontend);
+        let gone = self.open.extract_if(.., |frontend, _| !stays(frontend)).map(|(_, open)| open.accepting.close());
+        // A port may be wanted again for another protocol, which needs it to be free.
+        join_all(gone).await;
+        let told = std::mem::take(&mut self.failed);
         for frontend in wanted {
-            if self.open.contains_key(frontend) {
-                continue;
-            }
-            let port = mapped.get(&frontend.port).copied().unwrap_or(frontend.port);
-            let address = SocketAddr::new(address, port);
-            if let Err(source) = self.open(*frontend, address) {
-                let sentence = BindError { address, source }.to_string();
-                tracing::warn!(reason = "ListenerNotBound", "{sentence}");
-                self.failed.insert(*frontend, sentence);
-            }
+            self.open_as_planned(*frontend);
+        }
+        self.tell_failures_beyond(&told);
+    }
+
+    /// Tries what could not be bound once more. Says whether there was anything to try.
+    pub(crate) fn bind_failed(&mut self) -> bool {
+        let failed = std::mem::take(&mut self.failed);
+        for frontend in failed.keys() {
+            self.open_as_planned(*frontend);
+        }
+        self.tell_failures_beyond(&failed);
+        !failed.is_empty()
+    }
+
+    fn tell_failures_beyond(&self, told: &BTreeMap<FrontendId, String>) {
+        for (_, sentence) in self.failed.iter().filter(|(frontend, sentence)| told.get(frontend) != Some(sentence)) {
+            tracing::warn!(reason = "ListenerNotBound", "{sentence}");
+        }
+    }
+
+    /// Opens a frontend where the plan has it, unless it is open, or notes why that fails.
+    fn open_as_planned(&mut self, frontend: FrontendId) {
+        let Frontends::ByPort { address, mapped } = &self.frontends else { return };
+        if self.open.contains_key(&frontend) {
+            return;
+        }
+        let port = mapped.get(&frontend.port).copied().unwrap_or(frontend.port);
+        let address = SocketAddr::new(*address, port);
+        if let Err(source) = self.open(frontend, address) {
+            self.failed.insert(frontend, BindError { address, source }.to_string());
         }
     }
 
@@ -95,11 +118,11 @@ impl Listeners {
         Ok(())
     }
 
-    /// Closes all listeners.
-    pub(crate) fn close(&mut self) {
-        for open in std::mem::take(&mut self.open).into_values() {
-            open.accepting.abort();
-        }
+    /// Closes all listeners for good. Every connection that reached one is counted after this.
+    pub(crate) async fn close(&mut self) {
+        self.closed = true;
+        self.failed.clear();
+        join_all(std::mem::take(&mut self.open).into_values().map(|open| open.accepting.close())).await;
     }
 
     /// Where each frontend is bound.

@@ -26,6 +26,9 @@ use crate::clock::Clock;
 /// How late a deadline may be noticed.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(10);
 
+/// A deadline that does not come.
+pub(crate) const NEVER: u64 = u64::MAX;
+
 const DISARMED: u64 = 0;
 const FIRED: u64 = u64::MAX;
 /// The low bits of an armed state tell one arming from the next; the deadline is above them.

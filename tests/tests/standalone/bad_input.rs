@@ -132,10 +132,8 @@ fn every_mistake_is_told_by_standalone_and_harms_none_of_a_hundred_good_objects(
             let host = format!("good-{number}.example.com");
             assert_eq!(headgate.get(&host, "/").await.origin(), "good", "{host}");
             let name = format!("good-{number}");
-            for (kind, condition) in [("OriginPool", "Ready"), ("HTTPRoute", "Accepted")] {
-                let told = headgate.condition(kind, &name, condition).await;
-                assert_eq!(told.map(|told| told.status), Some("True".to_owned()), "{kind} {name} {condition}");
-            }
+            headgate.tells("OriginPool", &name, ("Ready", "True", ""), &[]).await;
+            headgate.route_condition(&name, ("Accepted", "True", ""), &[]).await;
         }
         let (before, after) = (resources(&before), resources(&headgate.config().await));
         for (key, resource) in &before {

@@ -18,8 +18,9 @@ const FAILOVER_LIMIT: Duration = Duration::from_secs(3);
 #[test]
 fn the_examples_are_enforced_word_for_word() {
     within(Duration::from_secs(150), async {
-        let backends = Backends::start().await;
-        let headgate = Standalone::reading_path(&examples::folder()).start().await;
+        let folder = Folder::copy_of(&examples::folder());
+        let backends = Backends::start(&folder);
+        let headgate = Standalone::reading(&folder).start().await;
 
         for (host, path, origin) in [
             ("chat.example.com", "/", "eu"),

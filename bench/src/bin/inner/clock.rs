@@ -11,9 +11,7 @@ pub fn timed<T>(call: impl FnOnce() -> T) -> (Duration, T) {
     (began.elapsed(), result)
 }
 
-/// The median of several measurements.
-pub fn median(repeats: usize, mut measure: impl FnMut() -> Duration) -> Duration {
-    let mut times: Vec<Duration> = (0..repeats).map(|_| measure()).collect();
-    times.sort_unstable();
-    times[times.len() / 2]
+/// The fastest of several measurements: what other work on the machine disturbed least.
+pub fn fastest(repeats: usize, measure: impl FnMut() -> Duration) -> Duration {
+    std::iter::repeat_with(measure).take(repeats).min().unwrap_or_default()
 }

@@ -80,7 +80,12 @@ pub(super) fn mistake(address: SocketAddr, policy: &AddressPolicy) -> Option<Str
         return Some(format!("{} is {what}, which is nobody's; write the address of the origin", address.ip()));
     }
     let (allowed, denied) = match policy {
-        AddressPolicy::Any => return None,
+        // Credentials of a cloud machine are served there, to whoever can make the machine ask.
+        AddressPolicy::Any => {
+            return matches!(class, Class::LinkLocal).then(|| {
+                format!("{} is a link-local address, which is never an origin; write another address", address.ip())
+            });
+        }
         AddressPolicy::Public { allowed, denied } => (allowed, denied),
     };
     if denied.iter().any(|denied| embedded(denied.ip()) == ip && denied.port() == address.port()) {
@@ -89,13 +94,18 @@ pub(super) fn mistake(address: SocketAddr, policy: &AddressPolicy) -> Option<Str
         ));
     }
     match class {
-        Class::Inner(what) if !allowed.iter().any(|network| network.contains(&ip)) => Some(format!(
-            "{} is {what}; write a public address, name a Service instead, or have the operator started with \
-             --allow-origins for it",
-            address.ip()
-        )),
-        Class::Inner(_) | Class::Public | Class::Never(_) => None,
+        Class::Public | Class::Never(_) => None,
+        Class::Inner(_) | Class::LinkLocal if allowed.iter().any(|network| network.contains(&ip)) => None,
+        Class::Inner(what) => Some(needs_leave(address.ip(), what)),
+        Class::LinkLocal => Some(needs_leave(address.ip(), "a link-local address")),
     }
+}
+
+fn needs_leave(ip: IpAddr, what: &str) -> String {
+    format!(
+        "{ip} is {what}; write a public address, name a Service instead, or have the operator started with \
+         --allow-origins for it"
+    )
 }
 
 /// What an address is, as far as it matters here.
@@ -103,6 +113,7 @@ pub(super) fn mistake(address: SocketAddr, policy: &AddressPolicy) -> Option<Str
 enum Class {
     Public,
     Inner(&'static str),
+    LinkLocal,
     Never(&'static str),
 }
 
@@ -116,7 +127,7 @@ impl Class {
                     (224..=239, _) => Self::Never("a multicast address"),
                     (240..=255, _) => Self::Never("a reserved address"),
                     (127, _) => Self::Inner("a loopback address"),
-                    (169, 254) => Self::Inner("a link-local address"),
+                    (169, 254) => Self::LinkLocal,
                     (10, _) | (172, 16..=31) | (192, 168) | (100, 64..=127) => Self::Inner("a private address"),
                     _ => Self::Public,
                 }
@@ -124,7 +135,7 @@ impl Class {
             IpAddr::V6(ip) if ip.is_unspecified() => Self::Never("an unspecified address"),
             IpAddr::V6(ip) if ip.is_multicast() => Self::Never("a multicast address"),
             IpAddr::V6(ip) if ip.is_loopback() => Self::Inner("a loopback address"),
-            IpAddr::V6(ip) if ip.is_unicast_link_local() => Self::Inner("a link-local address"),
+            IpAddr::V6(ip) if ip.is_unicast_link_local() => Self::LinkLocal,
             IpAddr::V6(ip) if ip.is_unique_local() => Self::Inner("a private address"),
             IpAddr::V6(_) => Self::Public,
         }

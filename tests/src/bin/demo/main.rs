@@ -30,12 +30,9 @@ const LOAD_ENOUGH: u64 = 400;
 fn main() {
     within(LIMIT, async {
         screen::title("headgate", "manifests in, real traffic steered");
-        let backends = Backends::start().await;
-        screen::fact(
-            "origins",
-            "eu, asia-1, asia-2, storefront, storefront-next, static-site on 127.0.0.1:9000 to 9005",
-        );
         let folder = Folder::copy_of(&examples::folder());
+        let backends = Backends::start(&folder);
+        screen::fact("origins", "eu, asia-1, asia-2, storefront, storefront-next, static-site on 127.0.0.1");
         screen::fact("manifests", &format!("a copy of examples/: {}", folder.names().join(", ")));
         let watch = Stopwatch::start();
         let headgate = Standalone::reading(&folder).start().await;
@@ -94,6 +91,14 @@ async fn failover(headgate: &Standalone, backends: &Backends) {
     let answered_by = until(headgate, |origin| origin.starts_with("asia")).await;
     screen::line("killed", &format!("{answered_by} answers after {}", screen::time(watch.elapsed())));
     more(&load, before.requests).await;
+    eventually(STEP_LIMIT, "the health checks find eu dead", async || {
+        let chat = headgate.object("OriginPool", "chat").await.ok_or("no such object")?;
+        let origins = chat["status"]["origins"].as_array().cloned().unwrap_or_default();
+        let dead = origins.iter().any(|origin| origin["name"] == "eu" && origin["healthy"] == 0);
+        if dead { Ok(()) } else { Err(chat["status"].to_string()) }
+    })
+    .await;
+    screen::line("health check", &format!("eu is unhealthy after {}", screen::time(watch.elapsed())));
 
     let watch = Stopwatch::start();
     backends.eu.revive();

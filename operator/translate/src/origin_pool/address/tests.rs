@@ -47,12 +47,18 @@ fn a_wrong_endpoint_is_told_with_the_remedy() {
 }
 
 #[test]
-fn standalone_allows_all_addresses_that_can_be_somebodys() {
+fn standalone_allows_loopback_and_private_addresses_beside_public_ones() {
     check_policy(
         &AddressPolicy::Any,
-        &["127.0.0.1:80", "10.1.2.3:80", "[::1]:80", "[fd00::1]:80", "169.254.1.1:80", "192.0.2.7:80"],
+        &["127.0.0.1:80", "10.1.2.3:80", "[::1]:80", "[fd00::1]:80", "192.0.2.7:80"],
         &["0.0.0.0:80", "[::]:80", "224.0.0.1:80", "[ff02::1]:80", "255.255.255.255:80", "[::ffff:0.0.0.0]:80"],
     );
+}
+
+#[test]
+fn standalone_refuses_link_local_addresses_whatever_they_are_wrapped_in() {
+    let refused = ["169.254.169.254:80", "[fe80::1]:80", "[::ffff:169.254.1.1]:80", "[64:ff9b::169.254.1.1]:80"];
+    check_policy(&AddressPolicy::Any, &[], &refused);
 }
 
 #[test]
