@@ -157,14 +157,15 @@ fn concerns(paths: &[PathBuf], path: &Path) -> bool {
 
 fn phase(kind: EventKind) -> Option<Phase> {
     match kind {
-        EventKind::Modify(ModifyKind::Name(RenameMode::From)) => Some(Phase::Stirring),
+        EventKind::Create(_)
+        | EventKind::Remove(_)
+        | EventKind::Modify(
+            ModifyKind::Name(RenameMode::From) | ModifyKind::Data(_) | ModifyKind::Any | ModifyKind::Other,
+        ) => Some(Phase::Stirring),
         EventKind::Access(AccessKind::Close(AccessMode::Write))
         | EventKind::Modify(ModifyKind::Name(_) | ModifyKind::Metadata(_))
         | EventKind::Any
         | EventKind::Other => Some(Phase::Settled),
-        EventKind::Create(_)
-        | EventKind::Remove(_)
-        | EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Any | ModifyKind::Other) => Some(Phase::Stirring),
         EventKind::Access(_) => None,
     }
 }
