@@ -1,5 +1,6 @@
 //! What the loader reads, and what it says of what it cannot read.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -173,7 +174,7 @@ fn a_small_text_cannot_become_a_large_tree() {
     let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
     for level in 1..12 {
         let aliases = vec![format!("*a{}", level - 1); 9].join(", ");
-        text += &format!("a{level}: &a{level} [{aliases}]\n");
+        writeln!(text, "a{level}: &a{level} [{aliases}]").expect("text grows");
     }
     let error = tree::parse(&text).expect_err("nine to the twelfth values");
     assert!(error.message.contains("more than"), "{error}");
