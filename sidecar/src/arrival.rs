@@ -16,7 +16,7 @@ use pingora::{ErrorType, OrErr as _};
 
 use crate::config::Frontends;
 use crate::gate::Gate;
-use crate::http::headers::{RequestHeaders, fit, join_cookies};
+use crate::http::headers::{change_headers, fit, join_cookies};
 use crate::passage::Passage;
 
 /// What follows.
@@ -136,7 +136,7 @@ impl Gate {
             Protocol::Https => "https",
         };
         let forwarding = Forwarding { client, scheme, host: &host, request_id: passage.request_id.as_str() };
-        forwarding.write(&mut RequestHeaders(request));
+        change_headers(request, |headers| forwarding.write(headers));
 
         let request = Request {
             method: &request.method,

@@ -30,7 +30,12 @@ const EMPTY_FOR: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug)]
 pub enum Suspects {
     /// Those of these names, whatever their metadata says, and no others: another one may be half-written.
-    Named(BTreeSet<OsString>),
+    Named {
+        /// The names.
+        names: BTreeSet<OsString>,
+        /// Names of files that somebody is writing, or moving away, at the moment.
+        busy: BTreeSet<OsString>,
+    },
     /// Those whose metadata changed, and those that were read since the last time of this question, because a second
     /// edit within the grain of the file system's clock leaves the metadata as it was.
     Changed {
@@ -48,7 +53,7 @@ impl Suspects {
     fn include(&self, path: &Path) -> bool {
         let among = |names: &BTreeSet<OsString>| path.file_name().is_some_and(|name| names.contains(name));
         match self {
-            Self::Named(names) => among(names),
+            Self::Named { names, busy: _ } => among(names),
             Self::Changed { except } => !among(except),
         }
     }
@@ -125,19 +130,20 @@ impl Library {
         self.files.keys().map(PathBuf::as_path)
     }
 
-    /// Brings the library up to date. True where anything changed, faults included.
+    /// Brings the library up to date. True where anything changed, faults included. Where only some names are
+    /// suspected, only these files are looked at: an edit of one among thousands costs one.
     pub fn refresh(&mut self, suspects: &Suspects) -> bool {
-        let Listing { files: listing, blind, faults } = self.list();
-        let mut changed = self.unreadable != faults;
-        self.unreadable = faults;
-        self.files.retain(|path, file| {
-            if listing.contains_key(path) || blind.iter().any(|blind| path.starts_with(blind)) {
-                return true;
-            }
-            let gone = suspects.include(path);
-            changed |= gone || file.linger();
-            !gone
-        });
+        let Listing { files: listing, blind, faults } = match suspects {
+            Suspects::Named { names, busy: _ } => self.list_named(names),
+            Suspects::Changed { .. } => self.list(),
+        };
+        let mut changed = false;
+        if matches!(suspects, Suspects::Changed { .. }) {
+            changed = self.unreadable != faults;
+            self.unreadable = faults;
+        }
+        changed |= self
+            .forget(suspects, |path| listing.contains_key(path) || blind.iter().any(|blind| path.starts_with(blind)));
         for (path, stamp) in listing {
             if !suspects.include(&path) {
                 continue;
@@ -145,7 +151,7 @@ impl Library {
             let new = !self.files.contains_key(&path);
             let file = self.files.entry(path.clone()).or_default();
             let again = std::mem::take(&mut file.read_again);
-            let told = matches!(suspects, Suspects::Named(_));
+            let told = matches!(suspects, Suspects::Named { .. });
             if told || again || file.stamp != stamp || stamp.is_none() {
                 file.read_again = told || file.stamp != stamp;
                 file.stamp = stamp;
@@ -153,6 +159,55 @@ impl Library {
             }
         }
         changed
+    }
+
+    /// Drops suspects that are not there, and lets others that are not there linger. True where anything changed.
+    fn forget(&mut self, suspects: &Suspects, is_there: impl Fn(&Path) -> bool) -> bool {
+        let mut changed = false;
+        match suspects {
+            Suspects::Named { names, busy } => {
+                for path in self.named(names).filter(|path| !is_there(path)).collect::<Vec<_>>() {
+                    changed |= self.files.remove(&path).is_some();
+                }
+                for path in self.named(busy).filter(|path| !path.exists()).collect::<Vec<_>>() {
+                    changed |= self.files.get_mut(&path).is_some_and(File::linger);
+                }
+            }
+            Suspects::Changed { except: _ } => self.files.retain(|path, file| {
+                if is_there(path) {
+                    return true;
+                }
+                let gone = suspects.include(path);
+                changed |= gone || file.linger();
+                !gone
+            }),
+        }
+        changed
+    }
+
+    /// The paths that may have one of these names: files of the command line, and files of its folders.
+    fn named(&self, names: &BTreeSet<OsString>) -> impl Iterator<Item = PathBuf> {
+        let is_named = |path: &&PathBuf| path.file_name().is_some_and(|name| names.contains(name));
+        let themselves = self.paths.iter().filter(is_named).cloned();
+        let manifests = names.iter().filter(|name| is_manifest(name));
+        themselves.chain(manifests.flat_map(|name| self.paths.iter().map(move |folder| folder.join(name))))
+    }
+
+    fn list_named(&self, names: &BTreeSet<OsString>) -> Listing {
+        let mut listing = Listing::default();
+        for path in self.named(names) {
+            match fs::metadata(&path) {
+                Ok(metadata) if metadata.is_file() => {
+                    listing.files.insert(path, Some(Stamp::of(&metadata)));
+                }
+                Ok(_) => {}
+                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+                Err(_) => {
+                    listing.files.insert(path, None);
+                }
+            }
+        }
+        listing
     }
 
     /// Every object in the order of the files, what is retained after what is present. An identity may come twice.

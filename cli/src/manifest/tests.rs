@@ -256,13 +256,17 @@ fn the_line_of_a_field_is_found_behind_other_documents_and_in_lists() {
 fn a_file_that_was_moved_away_a_moment_ago_keeps_its_objects_and_disturbs_none() {
     let (folder, mut library) = folder(&[("a.yaml", SERVICE)]);
     fs::rename(folder.path().join("a.yaml"), folder.path().join("b.yaml")).expect("renamed");
-    library.refresh(&Suspects::Named(["b.yaml".into()].into()));
+    let named = |name: &str, busy: &[&str]| Suspects::Named {
+        names: [name.into()].into(),
+        busy: busy.iter().map(Into::into).collect(),
+    };
+    library.refresh(&named("b.yaml", &["a.yaml"]));
     let found = look(&library, folder.path());
     assert_eq!(found, (vec!["Service/web".to_owned()], Vec::new()), "beside the file that has its objects now");
 
     fs::remove_file(folder.path().join("b.yaml")).expect("removed");
-    library.refresh(&Suspects::Named(["a.yaml".into()].into()));
+    library.refresh(&named("a.yaml", &["b.yaml"]));
     assert_eq!(look(&library, folder.path()).0, ["Service/web"], "b is not looked at yet");
-    library.refresh(&Suspects::Named(["b.yaml".into()].into()));
+    library.refresh(&named("b.yaml", &[]));
     assert_eq!(look(&library, folder.path()).0, Vec::<String>::new(), "looked at, and gone");
 }

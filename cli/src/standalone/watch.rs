@@ -84,7 +84,7 @@ impl Watch {
             let now = clock::instant();
             settled.extend(self.busy.extract_if(.., |_, since| *since + PAUSE <= now).map(|(name, _)| name));
             if !settled.is_empty() {
-                return Suspects::Named(settled);
+                return Suspects::Named { names: settled, busy: self.busy.keys().cloned().collect() };
             }
             let rest = self.busy.values().min().map(|since| (*since + PAUSE).saturating_duration_since(now));
             let event = tokio::select! {

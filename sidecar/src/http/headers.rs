@@ -3,6 +3,7 @@
 use headgate_engine::Headers;
 use headgate_snapshot::OWN_HEADER_PREFIX;
 use http::header::COOKIE;
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -10,6 +11,8 @@ use pingora::http::{RequestHeader, ResponseHeader};
 /// What an origin says to caches such as ours about an answer, which is nothing to the client either.
 const CACHE_TAG: &str = "cache-tag";
 const REQUEST_ID: &str = "x-request-id";
+/// Headers that are written into each request.
+const FORWARDING_HEADERS: usize = 4;
 
 /// Joins the pieces that HTTP/2 may cut a cookie into: HTTP/1.1 origins and we ourselves want one line.
 pub(crate) fn join_cookies(request: &mut RequestHeader) -> Result<()> {
@@ -46,6 +49,19 @@ pub(crate) fn consume_commands(response: &mut ResponseHeader) {
 pub(crate) fn fit(headers: &HeaderMap, most_bytes: usize, most_headers: usize) -> bool {
     let bytes = || headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
     headers.len() <= most_headers && bytes() <= most_bytes
+}
+
+/// Changes a request's headers and leaves their spelling behind.
+///
+/// Pingora keeps the client's spelling of each name in a second map, and copies both maps for each attempt: the few
+/// headers that we write cost some forty allocations that way. A name means the same in any spelling. Well-known
+/// names are sent as `User-Agent`, others in lower case, as they are in HTTP/2.
+pub(crate) fn change_headers(request: &mut RequestHeader, change: impl FnOnce(&mut HeaderMap)) {
+    let (nothing, ()) = http::Request::new(()).into_parts();
+    let mut parts = Parts::from(std::mem::replace(request, RequestHeader::from(nothing)));
+    parts.headers.reserve(FORWARDING_HEADERS);
+    change(&mut parts.headers);
+    *request = RequestHeader::from(parts);
 }
 
 /// A request's headers, as the engine changes them.
