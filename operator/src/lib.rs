@@ -13,5 +13,6 @@
 //! user did wrong is data and stops nothing.
 
 pub mod hub;
+pub mod leadership;
 pub mod status;
 pub mod world;
