@@ -14,7 +14,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::inputs::{Inputs, ObjectKey};
+use crate::inputs::{Inputs, ObjectKey, ReferredKind};
 use crate::memo::Memo;
 use crate::output::Output;
 
@@ -46,6 +46,7 @@ impl<'a> Certificates<'a> {
 
     /// The key on the wire of the certificate in a Secret, or what is wrong with it.
     pub(crate) fn resolve(&mut self, secret: &ObjectKey, out: &mut Output) -> Result<Key, String> {
+        out.refer(ReferredKind::Secret, secret);
         let object = self.inputs.secrets.get(secret).ok_or_else(|| format!("Secret {secret} does not exist"))?;
         // An object is never changed, only replaced: the same one has the same content.
         let is_same = |known: &Check| Arc::ptr_eq(&known.secret, object);

@@ -48,7 +48,7 @@ pub(crate) fn settle(inputs: &Inputs, out: &mut Output) -> Claims {
 
     let judge = Judge { claims: &claims, pools: &pools };
     let mut emptied = Vec::new();
-    let Output { resources, holds: _, verdicts } = out;
+    let Output { resources, holds: _, verdicts, references: _ } = out;
     for (key, resource) in resources.iter_mut() {
         let Some(object) = object_of(key) else { continue };
         let rest = judge.take(key, resource, verdicts.entry(object).or_default());

@@ -105,6 +105,24 @@ impl fmt::Display for ObjectRef {
     }
 }
 
+/// A kind of objects that are read only where another object refers to them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ReferredKind {
+    /// Secret.
+    Secret,
+    /// ConfigMap.
+    ConfigMap,
+}
+
+/// A Secret or ConfigMap that an object refers to, and may refer to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Reference {
+    /// Kind.
+    pub kind: ReferredKind,
+    /// Namespace and name.
+    pub key: ObjectKey,
+}
+
 /// Objects of one kind. They are shared, because the world outlives many translations.
 pub type Objects<K> = BTreeMap<ObjectKey, Arc<K>>;
 

@@ -45,7 +45,7 @@ use headgate_snapshot::{Key, Resource};
 pub use condition::{Condition, ConditionStatus, ConditionType};
 pub use inputs::{
     ASSUMED_CLASS, AddressPolicy, AssumedClasses, Claim, Claims, Inputs, Kind, LastAccepted, ObjectKey, ObjectRef,
-    Objects, Options,
+    Objects, Options, Reference, ReferredKind,
 };
 pub use verdict::{Concern, Force, HostVerdict, ListenerVerdict, ParentVerdict, Problem, Reason, Verdict};
 
@@ -66,6 +66,8 @@ pub struct Translation {
     pub verdicts: BTreeMap<ObjectRef, Verdict>,
     /// Who holds which host from now on: the claims of the next inputs.
     pub claims: Claims,
+    /// Every Secret and ConfigMap that was looked for, found or not: what whoever feeds translate must read.
+    pub references: BTreeSet<Reference>,
 }
 
 /// Translates one world after the other, and remembers what is costly and follows from little: which regular
@@ -97,8 +99,8 @@ impl Translator {
 
         expressions.turn();
         checks.turn();
-        let Output { resources, holds, verdicts } = out;
-        Translation { resources: resources.into_values().collect(), holds, verdicts, claims }
+        let Output { resources, holds, verdicts, references } = out;
+        Translation { resources: resources.into_values().collect(), holds, verdicts, claims, references }
     }
 }
 

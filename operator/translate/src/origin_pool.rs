@@ -17,7 +17,7 @@ mod origin;
 mod service;
 mod spec;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use headgate_crds::OriginPool;
 use headgate_crds::origin_pool::{Retry, Timeouts};
@@ -26,7 +26,7 @@ use headgate_snapshot::resource::Body;
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 
 use crate::index::Index;
-use crate::inputs::{Inputs, Kind, ObjectKey, ObjectRef};
+use crate::inputs::{Inputs, Kind, ObjectKey, ObjectRef, Reference};
 use crate::output::{Output, wire_key};
 use crate::verdict::{Force, Problem, Reason, Verdict};
 
@@ -40,6 +40,8 @@ struct Reading<'a> {
     force: Force,
     problems: Vec<Problem>,
     unenforced: Vec<String>,
+    /// What the spec in force, and the one as it is, look for.
+    references: BTreeSet<Reference>,
     /// What is in force, absent when held.
     in_force: Option<InForce<'a>>,
 }
@@ -93,11 +95,13 @@ fn read<'a>(key: &ObjectKey, object: &'a OriginPool, inputs: &'a Inputs, index: 
     let spec::Lowered { pool, findings, unenforced } = spec::lower(key, object, inputs, index);
     let generation = object.metadata.generation.unwrap_or(0);
     let is_accepted = !findings.refuses();
+    let (problems, references) = findings.into_parts();
     let mut reading = Reading {
         generation,
         force: Force::Current,
-        problems: findings.into_problems(),
+        problems,
         unenforced,
+        references,
         in_force: Some(InForce { object, pool }),
     };
     if !is_accepted {
@@ -108,7 +112,12 @@ fn read<'a>(key: &ObjectKey, object: &'a OriginPool, inputs: &'a Inputs, index: 
 
 fn fall_back_to_last_accepted<'a>(key: &ObjectKey, reading: &mut Reading<'a>, inputs: &'a Inputs, index: &Index<'_>) {
     let last = inputs.last_accepted.origin_pools.get(key);
-    reading.in_force = last.map(|object| InForce { object, pool: spec::lower(key, object, inputs, index).pool });
+    reading.in_force = last.map(|object| {
+        let spec::Lowered { pool, findings, unenforced: _ } = spec::lower(key, object, inputs, index);
+        let (_, references) = findings.into_parts();
+        reading.references.extend(references);
+        InForce { object, pool }
+    });
     reading.force = if last.is_some() { Force::LastAccepted } else { Force::Held };
 }
 
@@ -151,7 +160,8 @@ fn resolve_fallback(
 }
 
 fn emit(key: &ObjectKey, reading: Reading<'_>, fallback: Option<wire::Key>, out: &mut Output) {
-    let Reading { generation, force, problems, unenforced, in_force } = reading;
+    let Reading { generation, force, problems, unenforced, references, in_force } = reading;
+    out.references.extend(references);
     let wire_key = wire_key(Kind::OriginPool, key);
     match in_force {
         Some(InForce { object, mut pool }) => {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use headgate_snapshot::resource::Body;
 use headgate_snapshot::{Key, Resource};
 
-use crate::inputs::{Kind, ObjectKey, ObjectRef};
+use crate::inputs::{Kind, ObjectKey, ObjectRef, Reference, ReferredKind};
 use crate::verdict::Verdict;
 
 /// Resources, holds and verdicts so far, sorted.
@@ -14,6 +14,7 @@ pub(crate) struct Output {
     pub(crate) resources: BTreeMap<Key, Resource>,
     pub(crate) holds: BTreeSet<Key>,
     pub(crate) verdicts: BTreeMap<ObjectRef, Verdict>,
+    pub(crate) references: BTreeSet<Reference>,
 }
 
 impl Output {
@@ -26,6 +27,11 @@ impl Output {
     /// Lets proxies keep what they have for a key.
     pub(crate) fn hold(&mut self, key: Key) {
         self.holds.insert(key);
+    }
+
+    /// Tells that an object refers to a Secret or ConfigMap, which is looked for.
+    pub(crate) fn refer(&mut self, kind: ReferredKind, key: &ObjectKey) {
+        self.references.insert(Reference { kind, key: key.clone() });
     }
 
     /// Adds the verdict on an object.

@@ -17,7 +17,7 @@ use super::service;
 use crate::backend::{PortReference, find_port, ports};
 use crate::certificate::entry;
 use crate::index::Index;
-use crate::inputs::{Inputs, ObjectKey};
+use crate::inputs::{Inputs, ObjectKey, Reference, ReferredKind};
 use crate::verdict::Reason;
 
 /// Key of certificates to trust in a ConfigMap or Secret.
@@ -208,7 +208,7 @@ fn lower_tls(
     });
     let mut ca_pem = String::new();
     if let Some(reference) = ca_certificate_ref {
-        match certificates(reference, context) {
+        match certificates(reference, context, findings) {
             Ok(pem) => ca_pem = pem,
             Err(sentence) => {
                 let field = format!("{field}.tls.caCertificateRef");
@@ -238,9 +238,18 @@ fn default_server_name(origin: &Origin, context: Context<'_>) -> Option<String> 
     hosts.all(|host| host.as_ref() == Some(&first)).then_some(first)
 }
 
-fn certificates(reference: &CertificateReference, context: Context<'_>) -> Result<String, String> {
+fn certificates(
+    reference: &CertificateReference,
+    context: Context<'_>,
+    findings: &mut Findings,
+) -> Result<String, String> {
     let CertificateReference { kind, name } = reference;
     let key = ObjectKey::new(context.namespace, name);
+    let referred = match kind {
+        CertificateKind::ConfigMap => ReferredKind::ConfigMap,
+        CertificateKind::Secret => ReferredKind::Secret,
+    };
+    findings.refers(Reference { kind: referred, key: key.clone() });
     let (kind, text) = match kind {
         CertificateKind::ConfigMap => {
             let text = context.inputs.config_maps.get(&key).map(|map| {

@@ -151,7 +151,7 @@ spec: { controllerName: headgate.dev/gateway }
 /// What the bystander gets, as text.
 pub fn of_bystander(translation: &Translation) -> String {
     let namespace = "bystander";
-    let Translation { resources, holds, verdicts, claims: _ } = translation;
+    let Translation { resources, holds, verdicts, claims: _, references: _ } = translation;
     let is_its = |key: &headgate_snapshot::Key| key.namespace == namespace;
     let resources: Vec<_> = resources.iter().filter(|resource| resource.key.as_ref().is_some_and(is_its)).collect();
     let holds: Vec<_> = holds.iter().filter(|key| is_its(key)).collect();
