@@ -18,7 +18,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         .type_attribute("headgate.snapshot.v1.Key", "#[derive(PartialOrd, Ord)]")
         .skip_debug(["headgate.snapshot.v1.Certificate", "headgate.snapshot.v1.Token"]);
     if std::env::var_os("CARGO_FEATURE_STREAM").is_some() {
-        config.service_generator(tonic_prost_build::configure().service_generator());
+        // Without the transport's own `connect`, which would bear the name of ours.
+        config.service_generator(tonic_prost_build::configure().build_transport(false).service_generator());
     }
     config.compile_fds(descriptors)?;
     pbjson_build::Builder::new().register_descriptors(&encoded)?.build(&[".headgate.snapshot.v1"])?;

@@ -4,7 +4,8 @@
 //! translate -> ResourceSet -> diff -> Batch -> (in process, or a network stream) -> Batch -> apply -> ResourceSet
 //! ```
 //!
-//! The messages are generated from `proto/snapshot.proto`, which is also their documentation. This crate adds
+//! The messages are generated from `proto/snapshot.proto` and the conversation from `proto/stream.proto` (its service
+//! with the feature `stream`), which are also their documentation. This crate adds
 //! what both ends must agree on: how a key is written, what the content version of a set is, what differs
 //! between two sets, what a batch does to a set, which regular expressions can be enforced, and which headers no
 //! filter changes.
@@ -32,8 +33,27 @@ pub use wire::*;
 
 use std::fmt;
 
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Token").field("token", &"[redacted]").finish()
+    }
+}
+
 impl fmt::Debug for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Certificate").field("chain_pem", &self.chain_pem).field("key_pem", &"[redacted]").finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_not_printed() {
+        let token = ProxyMessage { message: Some(proxy_message::Message::Token(Token { token: "secret".into() })) };
+        let certificate = Certificate { chain_pem: "chain".into(), key_pem: "secret".into() };
+        let printed = format!("{token:?} {certificate:?}");
+        assert!(printed.contains("Token") && printed.contains("chain") && !printed.contains("secret"), "{printed}");
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
-use crate::{Batch, Key, Resource};
+use crate::{Batch, Inventory, Item, Key, Resource};
 
 /// A resource with the hash of its bytes, which is computed once.
 #[derive(Clone, Debug)]
@@ -23,6 +23,18 @@ impl Entry {
         let mut first = [0; 16];
         first.copy_from_slice(&hash[..16]);
         Self { resource: Arc::new(resource), digest: u128::from_be_bytes(first) }
+    }
+
+    /// An entry of which only the digest is known: its resource has the key and nothing else. It differs from every
+    /// entry that has a body.
+    pub fn of_digest(key: Key, digest: [u8; 16]) -> Self {
+        let resource = Resource { key: Some(key), ..Resource::default() };
+        Self { resource: Arc::new(resource), digest: u128::from_be_bytes(digest) }
+    }
+
+    /// The first 16 bytes of the SHA-256 of the resource.
+    pub fn digest(&self) -> [u8; 16] {
+        self.digest.to_be_bytes()
     }
 }
 
@@ -100,6 +112,31 @@ impl ResourceSet {
         next
     }
 
+    /// Everything in the set, by content.
+    pub fn inventory(&self) -> Inventory {
+        let item =
+            |(key, entry): (&Arc<Key>, &Entry)| Item { key: Some(Key::clone(key)), digest: entry.digest().to_vec() };
+        Inventory { items: self.entries.iter().map(item).collect() }
+    }
+
+    /// The set that an inventory describes. What is in `own` with the same digest is shared with it; of the rest only
+    /// digests are known, which is enough for a difference to `own` or to what becomes of it. Items without a key
+    /// are ignored; a digest of another length differs from every resource.
+    #[must_use]
+    pub fn of_inventory(inventory: &Inventory, own: &Self) -> Self {
+        let mut set = Self::default();
+        for Item { key, digest } in &inventory.items {
+            let Some(key) = key else { continue };
+            let digest: [u8; 16] = digest.as_slice().try_into().unwrap_or_default();
+            let entry = match own.get(key) {
+                Some(entry) if entry.digest() == digest => entry.clone(),
+                Some(_) | None => Entry::of_digest(key.clone(), digest),
+            };
+            set.insert(key.clone(), entry);
+        }
+        set
+    }
+
     /// The batch that carries the whole set.
     pub fn complete(&self, holds: Vec<Key>) -> Batch {
         Batch {
@@ -122,5 +159,50 @@ impl FromIterator<Resource> for ResourceSet {
             }
         }
         set
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::diff;
+
+    fn resource(name: u8, generation: i64) -> Resource {
+        let key = Some(Key::new("OriginPool", "default", format!("pool-{name}")));
+        Resource { key, generation, ..Resource::default() }
+    }
+
+    fn any_set() -> impl Strategy<Value = ResourceSet> {
+        prop::collection::btree_map(0u8..12, 1i64..4, 0..10)
+            .prop_map(|world| world.into_iter().map(|(name, generation)| resource(name, generation)).collect())
+    }
+
+    proptest! {
+        #[test]
+        fn an_inventory_is_as_good_as_the_set_to_know_what_to_send(theirs in any_set(), own in any_set()) {
+            let known = ResourceSet::of_inventory(&theirs.inventory(), &own);
+            prop_assert_eq!(known.version(), theirs.version());
+            let none = BTreeSet::new();
+            prop_assert_eq!(diff(&known, &own, &none), diff(&theirs, &own, &none));
+        }
+    }
+
+    #[test]
+    fn an_item_that_makes_no_sense_is_sent_anew_and_one_without_a_key_is_ignored() {
+        let own: ResourceSet = std::iter::once(resource(1, 1)).collect();
+        let inventory = Inventory {
+            items: vec![
+                Item { key: resource(1, 1).key, digest: vec![1, 2, 3] },
+                Item { key: None, digest: vec![0; 16] },
+            ],
+        };
+        let known = ResourceSet::of_inventory(&inventory, &own);
+        assert_eq!(known.entries().len(), 1);
+        let batch = diff(&known, &own, &BTreeSet::new());
+        assert_eq!(batch.map(|batch| (batch.upserts, batch.removals)), Some((vec![resource(1, 1)], vec![])));
     }
 }
