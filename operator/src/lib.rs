@@ -12,7 +12,16 @@
 //! Invariants: time is an argument (the hub's pace uses the runtime's timer); nothing here opens a socket; what a
 //! user did wrong is data and stops nothing.
 
+pub mod claims;
+pub mod clock;
+pub mod control;
+pub mod election;
+pub mod events;
 pub mod hub;
 pub mod leadership;
+pub mod metrics;
+pub mod settings;
 pub mod status;
+pub mod watch;
 pub mod world;
+pub mod write;

@@ -28,6 +28,7 @@ use headgate_translate::{Force, Kind, ObjectRef, Verdict};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 pub use condition::{find, is_true};
 
@@ -62,6 +63,23 @@ pub struct IngressStatus {
 }
 
 impl Status {
+    /// A status as the API server has it, absent where it is none of ours. Of a route's parents, those that we signed.
+    pub fn read(kind: Kind, value: &Value, controller: &str) -> Option<Self> {
+        let value = value.clone();
+        Some(match kind {
+            Kind::OriginPool => Self::OriginPool(Box::new(serde_json::from_value(value).ok()?)),
+            Kind::Gateway => Self::Gateway(serde_json::from_value(value).ok()?),
+            Kind::HttpRoute => {
+                let HttpRouteStatus { mut parents } = serde_json::from_value(value).ok()?;
+                parents.retain(|parent| parent.controller_name == controller);
+                Self::HttpRoute(HttpRouteStatus { parents })
+            }
+            Kind::GatewayClass => Self::GatewayClass(serde_json::from_value(value).ok()?),
+            // Theirs has no place for what we say.
+            Kind::Ingress | Kind::IngressClass => return None,
+        })
+    }
+
     /// The conditions that summarise the object. Those of a route are its first parent's.
     pub fn conditions(&self) -> &[Condition] {
         match self {
@@ -181,6 +199,15 @@ fn counts(standing: &Standing) -> ProxyCounts {
     ProxyCounts { expected: count(standing.expected), programmed: count(standing.programmed) }
 }
 
+/// An object whose status changed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// The object.
+    pub object: ObjectRef,
+    /// What was said before.
+    pub before: Option<Status>,
+}
+
 /// The statuses of all objects as they were said last.
 #[derive(Clone, Debug, Default)]
 pub struct Statuses {
@@ -188,6 +215,11 @@ pub struct Statuses {
 }
 
 impl Statuses {
+    /// Writes down what was said before this book began. What the book has stays.
+    pub fn seed(&mut self, object: ObjectRef, status: Status) {
+        self.statuses.entry(object).or_insert(status);
+    }
+
     /// Brings the book up to date and returns the objects whose status changed.
     pub fn update(
         &mut self,
@@ -195,7 +227,7 @@ impl Statuses {
         progress: &Progress,
         controller: &str,
         now: Timestamp,
-    ) -> Vec<ObjectRef> {
+    ) -> Vec<Change> {
         let mut health: BTreeMap<&Key, Vec<&PoolHealth>> = BTreeMap::new();
         let mut troubles = Vec::new();
         for proxy in &progress.proxies {
@@ -223,11 +255,11 @@ impl Statuses {
             if previous == next.as_ref() {
                 continue;
             }
-            match next {
+            let before = match next {
                 Some(status) => self.statuses.insert(object.clone(), status),
                 None => self.statuses.remove(object),
             };
-            changed.push(object.clone());
+            changed.push(Change { object: object.clone(), before });
         }
         changed
     }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use headgate_crds::gateway_api::{Gateway, GatewayClass, HttpRoute, ReferenceGrant};
 use headgate_crds::{GROUP, OriginPool};
 use headgate_translate::{
-    Inputs, Kind, LastAccepted, ObjectKey, ObjectRef, Options, Problem, Translation, Translator, Verdict,
+    Claims, Inputs, Kind, LastAccepted, ObjectKey, ObjectRef, Options, Problem, Translation, Translator, Verdict,
 };
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, Service};
@@ -41,7 +41,7 @@ macro_rules! kinds {
         }
 
         /// An object of any kind that the world holds.
-        #[derive(Clone, Debug)]
+        #[derive(Clone, Debug, PartialEq)]
         pub enum Object {
             $($(#[$doc])* $kind(Arc<$type>),)+
         }
@@ -181,11 +181,15 @@ impl World {
         Self { inputs: Inputs { options, ..Inputs::default() }, translator: Translator::default() }
     }
 
-    /// Adds an object, or replaces it by its next state.
-    pub fn upsert(&mut self, object: Object) {
-        let key = object.key();
-        self.forgive(object.kind(), &key);
+    /// Adds an object, or replaces it by its next state. False where translation sees nothing new.
+    pub fn upsert(&mut self, object: Object) -> bool {
+        let (kind, key) = (object.kind(), object.key());
+        let was_refused = self.forgive(kind, &key);
+        if !was_refused && find(&self.inputs, kind, &key).as_ref() == Some(&object) {
+            return false;
+        }
         insert(&mut self.inputs, key, object);
+        true
     }
 
     /// An object exists no more.
@@ -195,11 +199,20 @@ impl World {
     }
 
     /// The present state of an object cannot be read. Its last readable state stays, as an API server that refuses
-    /// an edit keeps it; kinds with a verdict tell the problem in their status.
-    pub fn refuse(&mut self, kind: ObjectKind, key: ObjectKey, problem: Problem) {
-        if let Some(kind) = kind.governed() {
-            self.inputs.malformed.insert(ObjectRef::new(kind, key), problem);
+    /// an edit keeps it; kinds with a verdict tell the problem in their status. False where that is known.
+    pub fn refuse(&mut self, kind: ObjectKind, key: ObjectKey, problem: Problem) -> bool {
+        let Some(kind) = kind.governed() else { return false };
+        let object = ObjectRef::new(kind, key);
+        if self.inputs.malformed.get(&object) == Some(&problem) {
+            return false;
         }
+        self.inputs.malformed.insert(object, problem);
+        true
+    }
+
+    /// Replaces what the next translation knows of who holds which host.
+    pub fn set_claims(&mut self, claims: Claims) {
+        self.inputs.claims = claims;
     }
 
     /// One object as it is in force.
@@ -236,9 +249,9 @@ impl World {
         }
     }
 
-    fn forgive(&mut self, kind: ObjectKind, key: &ObjectKey) {
-        if let Some(kind) = kind.governed() {
-            self.inputs.malformed.remove(&ObjectRef::new(kind, key.clone()));
-        }
+    /// True where the object was refused before.
+    fn forgive(&mut self, kind: ObjectKind, key: &ObjectKey) -> bool {
+        let Some(kind) = kind.governed() else { return false };
+        self.inputs.malformed.remove(&ObjectRef::new(kind, key.clone())).is_some()
     }
 }

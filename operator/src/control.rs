@@ -1,0 +1,316 @@
+//! The control plane in a cluster: everything between the watches and the hub, under one lock.
+//!
+//! ```text
+//! watches -> take -> World -> publish (translate -> withhold unclaimed hosts -> hub)
+//!                      |                                         reports -> observe -> statuses -> writer
+//!                      '- stored: status and version of each object, as the API server has them
+//! ```
+//!
+//! Each method is one step and returns; nothing here waits. `run.rs` calls them when it is time.
+
+pub mod run;
+mod sources;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use headgate_translate::{ObjectKey, ObjectRef, Options, Reference, Verdict};
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use serde_json::Value;
+use tracing::warn;
+
+use crate::claims::{self, Shard, Shards, Write};
+use crate::hub::{Hub, Publication};
+use crate::metrics::Metrics;
+use crate::status::{Change, Status, Statuses};
+use crate::watch::{News, Read, Source, Told, Watches};
+use crate::world::{Object, ObjectKind, World};
+use sources::Sources;
+
+/// What the API server has of an object beside what translation sees.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stored {
+    /// `metadata.uid`
+    pub uid: String,
+    /// `metadata.resourceVersion`
+    pub version: String,
+    /// `status`
+    pub status: Option<Value>,
+}
+
+/// The control plane.
+#[derive(Debug)]
+pub struct Control {
+    hub: Arc<Hub>,
+    controller: String,
+    metrics: Metrics,
+    state: Mutex<State>,
+    statuses: Mutex<Statuses>,
+}
+
+#[derive(Debug)]
+struct State {
+    world: World,
+    sources: Sources,
+    stored: BTreeMap<ObjectRef, Stored>,
+    shards: Shards,
+    references: BTreeSet<Reference>,
+    verdicts: Arc<BTreeMap<ObjectRef, Verdict>>,
+    is_published: bool,
+}
+
+/// What something told by a source led to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Whether translation sees something new.
+    pub world: bool,
+    /// The object whose stored status may have changed.
+    pub status: Option<ObjectRef>,
+    /// Whether the view of the world may be more complete.
+    pub progress: bool,
+}
+
+/// What a translation led to.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// What is published now, absent: it waits for Secrets and ConfigMaps.
+    pub publication: Option<Publication>,
+    /// The Secrets and ConfigMaps to follow.
+    pub references: BTreeSet<Reference>,
+    /// The claims to keep before what needs them is published. For the leader.
+    pub claims: Vec<Write>,
+}
+
+impl Control {
+    /// A control plane that has seen nothing.
+    pub fn new(hub: Arc<Hub>, options: Options, metrics: Metrics, now: Instant) -> Self {
+        let sources = Watches::kinds().map(Source::Kind).chain([Source::Claims]);
+        let controller = options.gateway_controller.clone();
+        let state = State {
+            world: World::new(options),
+            sources: Sources::new(sources, now),
+            stored: BTreeMap::new(),
+            shards: Shards::new(),
+            references: BTreeSet::new(),
+            verdicts: Arc::default(),
+            is_published: false,
+        };
+        Self { hub, controller, metrics, state: Mutex::new(state), statuses: Mutex::default() }
+    }
+
+    /// `controllerName` that signs entries of a route's status.
+    pub fn controller(&self) -> &str {
+        &self.controller
+    }
+
+    /// Takes in what a source tells.
+    pub fn take(&self, news: News, now: Instant) -> Taken {
+        let News { source, told } = news;
+        let mut state = self.state.lock();
+        if !state.sources.follows(&source) {
+            return Taken::default();
+        }
+        match told {
+            Told::Upsert(read) => state.upsert(&source, *read, &self.metrics),
+            Told::Remove(key) => state.remove(&source, &key),
+            Told::Listed { began } => {
+                state.sources.listed(&source, began);
+                self.metrics.watch_synced.with_label_values(&[source.kind().as_str()]).set(1);
+                Taken { world: !state.is_published || matches!(source, Source::One(_)), progress: true, status: None }
+            }
+            Told::Resumed => {
+                state.sources.resumed(&source);
+                self.metrics.watch_synced.with_label_values(&[source.kind().as_str()]).set(1);
+                Taken::default()
+            }
+            Told::Absent { absence, message } => {
+                state.sources.absent(&source, absence, message, now);
+                self.metrics.watch_synced.with_label_values(&[source.kind().as_str()]).set(0);
+                Taken { world: !state.is_published, progress: true, status: None }
+            }
+        }
+    }
+
+    /// Translates and publishes the world, absent where it is not known well enough yet.
+    pub fn publish(&self, now: Instant, wall: Timestamp) -> Option<Step> {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        if !state.sources.are_settled(now) {
+            return None;
+        }
+        let kept = claims::kept(&state.shards);
+        state.world.set_claims(kept.clone());
+        let translation = state.world.translate(wall);
+        for dropped in state.sources.refer(&translation.references, now) {
+            let source = Source::One(dropped);
+            if let Source::One(Reference { kind: _, key }) = &source {
+                state.world.remove(source.kind(), key);
+            }
+        }
+        state.references.clone_from(&translation.references);
+        if !state.sources.references_are_settled(!state.is_published, now) {
+            return Some(Step { publication: None, references: translation.references, claims: Vec::new() });
+        }
+
+        let (mut resources, mut holds) = (translation.resources, translation.holds);
+        let writes = if state.sources.lack_claims(now) {
+            Vec::new()
+        } else {
+            claims::withhold(&mut resources, &mut holds, &translation.claims, &kept);
+            claims::writes(&state.shards, &translation.claims, state.sources.knows_all())
+        };
+        let publication = self.hub.publish(resources, holds);
+        state.verdicts = Arc::new(translation.verdicts);
+        state.is_published = true;
+        Some(Step { publication: Some(publication), references: translation.references, claims: writes })
+    }
+
+    /// Joins what the proxies tell with the verdicts, and returns the objects whose status changed.
+    pub fn observe(&self, wall: Timestamp) -> Vec<Change> {
+        let (verdicts, seeds) = {
+            let state = self.state.lock();
+            let statuses = self.statuses.lock();
+            let verdicts = Arc::clone(&state.verdicts);
+            // A status that an earlier leader wrote goes on: its transition times stay.
+            let unseen = verdicts.keys().filter(|object| statuses.get(object).is_none());
+            let seeds = unseen.filter_map(|object| {
+                let status = state.stored.get(object)?.status.as_ref()?;
+                Some((object.clone(), Status::read(object.kind, status, &self.controller)?))
+            });
+            let seeds: Vec<_> = seeds.collect();
+            (verdicts, seeds)
+        };
+        let mut statuses = self.statuses.lock();
+        for (object, status) in seeds {
+            statuses.seed(object, status);
+        }
+        statuses.update(&verdicts, &self.hub.progress(), &self.controller, wall)
+    }
+
+    /// Begins the book of statuses anew from what is stored: what another leader wrote is not written again.
+    pub fn forget_statuses(&self) {
+        *self.statuses.lock() = Statuses::default();
+    }
+
+    /// The status that an object should have, and what is stored of it.
+    pub fn due(&self, object: &ObjectRef) -> (Option<Status>, Option<Stored>) {
+        let status = self.statuses.lock().get(object).cloned();
+        (status, self.state.lock().stored.get(object).cloned())
+    }
+
+    /// Every object that has, or should have, a status of ours.
+    pub fn objects(&self) -> BTreeSet<ObjectRef> {
+        let state = self.state.lock();
+        state.verdicts.keys().chain(state.stored.keys()).cloned().collect()
+    }
+
+    /// The object as events refer to it.
+    pub fn object(&self, object: &ObjectRef) -> Option<Object> {
+        self.state.lock().world.get(ObjectKind::from(object.kind), &object.key)
+    }
+
+    /// A write of ours brought an object to this state.
+    pub fn wrote(&self, object: &ObjectRef, stored: Stored) {
+        self.state.lock().keep(object.clone(), stored);
+    }
+
+    /// A write of ours brought claims to this state. Returns true where that is new.
+    pub fn claimed(&self, name: String, shard: Shard) -> bool {
+        self.state.lock().keep_shard(name, shard)
+    }
+
+    /// Whether something has been published.
+    pub fn is_published(&self) -> bool {
+        self.state.lock().is_published
+    }
+
+    /// Whether everything has been listed since a moment.
+    pub fn is_fresh(&self, since: Instant, now: Instant) -> bool {
+        let state = self.state.lock();
+        state.is_published && state.sources.are_fresh(since, now)
+    }
+
+    /// The kinds of which nothing is known: their keys are nobody's to withdraw.
+    pub fn unknown(&self) -> BTreeSet<ObjectKind> {
+        self.state.lock().sources.unknown()
+    }
+
+    /// What cannot be read, one sentence each.
+    pub fn troubles(&self) -> Vec<String> {
+        self.state.lock().sources.troubles()
+    }
+}
+
+impl State {
+    fn upsert(&mut self, source: &Source, read: Read, metrics: &Metrics) -> Taken {
+        let Read { key, uid, version, status, object } = read;
+        let kind = source.kind();
+        if let (Source::Claims, Ok(Object::ConfigMap(map))) = (source, &object) {
+            return match claims::read(map) {
+                Ok(claims) => {
+                    let is_new = self.keep_shard(key.name, Shard { version, claims });
+                    Taken { world: is_new, ..Taken::default() }
+                }
+                Err(error) => {
+                    warn!(config_map = %key, %error, "host claims cannot be read; delete the ConfigMap");
+                    Taken::default()
+                }
+            };
+        }
+        let governed = kind.governed().map(|kind| ObjectRef::new(kind, key.clone()));
+        if let Some(object) = &governed {
+            self.keep(object.clone(), Stored { uid, version, status });
+        }
+        let world = match object {
+            Ok(object) => self.world.upsert(object),
+            Err(problem) => {
+                metrics.malformed.with_label_values(&[kind.as_str()]).inc();
+                warn!(kind = kind.as_str(), object = %key, %problem, "cannot be read; what was read before stays");
+                self.world.refuse(kind, key, problem)
+            }
+        };
+        Taken { world, status: governed, progress: false }
+    }
+
+    fn remove(&mut self, source: &Source, key: &ObjectKey) -> Taken {
+        let kind = source.kind();
+        if *source == Source::Claims {
+            let world = self.shards.remove(&key.name).is_some();
+            return Taken { world, ..Taken::default() };
+        }
+        if let Some(kind) = kind.governed() {
+            self.stored.remove(&ObjectRef::new(kind, key.clone()));
+        }
+        self.world.remove(kind, key);
+        Taken { world: true, ..Taken::default() }
+    }
+
+    /// Keeps the newer of two states of an object.
+    fn keep(&mut self, object: ObjectRef, stored: Stored) {
+        match self.stored.get(&object) {
+            Some(known) if known.uid == stored.uid && is_newer(&known.version, &stored.version) => {}
+            _ => {
+                self.stored.insert(object, stored);
+            }
+        }
+    }
+
+    /// Keeps the newer of two states of a shard. True where its claims changed.
+    fn keep_shard(&mut self, name: String, shard: Shard) -> bool {
+        match self.shards.get(&name) {
+            Some(known) if is_newer(&known.version, &shard.version) => false,
+            known => {
+                let is_new = known.is_none_or(|known| known.claims != shard.claims);
+                self.shards.insert(name, shard);
+                is_new
+            }
+        }
+    }
+}
+
+/// Whether one `resourceVersion` of an object is newer than another.
+fn is_newer(one: &str, other: &str) -> bool {
+    (one.len(), one) > (other.len(), other)
+}

@@ -1,0 +1,321 @@
+//! The loop: takes news in, publishes, observes, keeps claims, and says when this replica is synced.
+//!
+//! The first change of a quiet time is published at once; later ones wait until [`PACE`] has passed since the last
+//! publication. Translation runs beside the runtime's threads, so that a large world delays no stream.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use headgate_translate::{Kind, ObjectRef};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{Api, Client};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::sleep_until;
+use tracing::{error, info, warn};
+
+use super::{Control, Step};
+use crate::claims::{self, Shard, Write};
+use crate::clock;
+use crate::events::{self, Happening};
+use crate::hub::{Hub, PACE};
+use crate::leadership::Leadership;
+use crate::metrics::Metrics;
+use crate::status::Change;
+use crate::watch::{News, Watches};
+use crate::write::{Desk, MANAGER};
+
+/// Between two looks at what the proxies report.
+const OBSERVATION_PAUSE: Duration = Duration::from_millis(50);
+
+/// Also without a report: time alone makes a proxy silent, or lost.
+const OBSERVATION_PERIOD: Duration = Duration::from_secs(1);
+
+/// Until a world that is not known well enough is looked at again.
+const SETTLING_PAUSE: Duration = Duration::from_millis(250);
+
+/// Until claims that could not be kept are tried again.
+const CLAIM_PAUSE: Duration = Duration::from_millis(500);
+
+/// News taken in between two looks at what is due.
+const TAKEN_AT_ONCE: usize = 1024;
+
+/// What the loop joins.
+pub struct Parts {
+    /// The control plane.
+    pub control: Arc<Control>,
+    /// Where it publishes.
+    pub hub: Arc<Hub>,
+    /// The sources.
+    pub watches: Watches,
+    /// What they tell.
+    pub news: mpsc::Receiver<News>,
+    /// Term and deadline by the election; `synced` is set here.
+    pub leadership: watch::Sender<Leadership>,
+    /// Who writes statuses.
+    pub desk: Arc<Desk>,
+    /// Who tells events.
+    pub happenings: mpsc::Sender<(ObjectRef, Happening)>,
+    /// For claims.
+    pub client: Client,
+    /// The operator's namespace.
+    pub namespace: String,
+    /// Counters.
+    pub metrics: Metrics,
+}
+
+/// What is due, and what is under way.
+struct Loop {
+    parts: Parts,
+    claims: Api<ConfigMap>,
+    /// When to publish next, absent: nothing changed.
+    due: Option<Instant>,
+    published: Option<Instant>,
+    /// The first change that is not published.
+    changed: Option<Instant>,
+    observe: Instant,
+    /// The term of this replica, and when it was noticed.
+    term: Option<(u64, Instant)>,
+    is_synced: bool,
+    /// Writes of claims that wait for the one under way of the same name.
+    wanted: BTreeMap<String, Write>,
+    claiming: JoinSet<(String, anyhow::Result<Shard>)>,
+    claim_after: Option<Instant>,
+}
+
+/// Runs for ever.
+pub async fn run(parts: Parts) {
+    let now = clock::instant();
+    let claims = Api::namespaced(parts.client.clone(), &parts.namespace);
+    let mut reports = parts.hub.reports();
+    let mut leadership = parts.leadership.subscribe();
+    let mut state = Loop {
+        parts,
+        claims,
+        due: Some(now),
+        published: None,
+        changed: None,
+        observe: now + OBSERVATION_PERIOD,
+        term: None,
+        is_synced: false,
+        wanted: BTreeMap::new(),
+        claiming: JoinSet::new(),
+        claim_after: None,
+    };
+    loop {
+        let next = [state.due, state.claim_after].into_iter().flatten().fold(state.observe, Instant::min);
+        tokio::select! {
+            news = state.parts.news.recv() => match news {
+                Some(news) => state.take(news),
+                None => return,
+            },
+            _ = reports.changed() => {
+                let soon = clock::instant() + OBSERVATION_PAUSE;
+                state.observe = state.observe.min(soon);
+            }
+            _ = leadership.changed() => state.follow_term(),
+            Some(done) = state.claiming.join_next() => state.claimed(done),
+            () = sleep_until(next.into()) => {}
+        }
+        state.act().await;
+    }
+}
+
+impl Loop {
+    fn take(&mut self, first: News) {
+        let now = clock::instant();
+        let mut news = Some(first);
+        for _ in 0..TAKEN_AT_ONCE {
+            let Some(told) = news.take().or_else(|| self.parts.news.try_recv().ok()) else { break };
+            let taken = self.parts.control.take(told, now);
+            if taken.world {
+                self.changed.get_or_insert(now);
+                self.plan_publication(now);
+            }
+            self.parts.desk.ask(taken.status);
+        }
+        self.parts.metrics.queue.set(i64::try_from(self.parts.watches.waiting()).unwrap_or(i64::MAX));
+    }
+
+    fn plan_publication(&mut self, now: Instant) {
+        let at = self.published.map_or(now, |published| now.max(published + PACE));
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+
+    async fn act(&mut self) {
+        let now = clock::instant();
+        if self.due.is_some_and(|due| due <= now) {
+            self.publish().await;
+        }
+        if self.claim_after.is_some_and(|after| after <= now) {
+            self.claim_after = None;
+            self.plan_publication(now);
+        }
+        self.judge_sync();
+        if self.observe <= clock::instant() {
+            self.observe().await;
+        }
+    }
+
+    async fn publish(&mut self) {
+        let started = clock::instant();
+        self.due = None;
+        let control = Arc::clone(&self.parts.control);
+        let step = tokio::task::spawn_blocking(move || control.publish(clock::instant(), clock::timestamp())).await;
+        let now = clock::instant();
+        let step = match step {
+            Ok(Some(step)) => step,
+            Ok(None) => {
+                self.due = Some(now + SETTLING_PAUSE);
+                return;
+            }
+            Err(failure) => {
+                error!(%failure, "a translation failed; what is published stays");
+                return;
+            }
+        };
+        let Step { publication, references, claims } = step;
+        self.parts.watches.refer(&references);
+        self.parts.metrics.reconciles.inc();
+        self.parts.metrics.reconcile_seconds.observe(now.saturating_duration_since(started).as_secs_f64());
+        if publication.is_none() {
+            self.due = Some(now + SETTLING_PAUSE);
+            return;
+        }
+        if self.published.is_none() {
+            info!("published for the first time");
+        }
+        self.published = Some(now);
+        if let Some(changed) = self.changed.take() {
+            self.parts.metrics.publish_seconds.observe(now.saturating_duration_since(changed).as_secs_f64());
+        }
+        self.keep_claims(claims, now);
+        self.observe = self.observe.min(now);
+    }
+
+    /// Writes claims, if this replica leads. One write a name is under way at most.
+    fn keep_claims(&mut self, writes: Vec<Write>, now: Instant) {
+        self.wanted.clear();
+        if !self.parts.leadership.borrow().leads(now) {
+            return;
+        }
+        self.wanted.extend(writes.into_iter().map(|write| (write.name.clone(), write)));
+        if self.claiming.is_empty() && self.claim_after.is_none() {
+            for (name, write) in std::mem::take(&mut self.wanted) {
+                let (api, leadership) = (self.claims.clone(), self.parts.leadership.subscribe());
+                self.claiming.spawn(async move {
+                    let leads = leadership.borrow().leads(clock::instant());
+                    let written = if leads {
+                        claims::store::write(&api, &write, MANAGER).await
+                    } else {
+                        Err(anyhow::anyhow!("this replica leads no more"))
+                    };
+                    (name, written)
+                });
+            }
+        }
+    }
+
+    fn claimed(&mut self, done: Result<(String, anyhow::Result<Shard>), tokio::task::JoinError>) {
+        let now = clock::instant();
+        let result = match done {
+            Ok((name, Ok(shard))) => {
+                if self.parts.control.claimed(name, shard) {
+                    self.changed.get_or_insert(now);
+                }
+                "written"
+            }
+            Ok((name, Err(error))) => {
+                warn!(config_map = name, %error, "cannot keep host claims; new hosts wait for it");
+                self.claim_after = Some(now + CLAIM_PAUSE);
+                "error"
+            }
+            Err(_) => {
+                self.claim_after = Some(now + CLAIM_PAUSE);
+                "error"
+            }
+        };
+        self.parts.metrics.claim_writes.with_label_values(&[result]).inc();
+        if self.claiming.is_empty() && self.claim_after.is_none() {
+            self.plan_publication(now);
+        }
+    }
+
+    /// A term of this replica begins or ends.
+    fn follow_term(&mut self) {
+        let now = clock::instant();
+        let Leadership { term, until, synced: _ } = *self.parts.leadership.borrow();
+        let leads = until.is_some_and(|until| now < until);
+        match (leads, self.term) {
+            (true, Some((known, _))) if known == term => {}
+            (true, _) => {
+                self.term = Some((term, now));
+                self.parts.watches.resync();
+            }
+            (false, _) => self.term = None,
+        }
+        self.parts.metrics.leader.set(i64::from(leads));
+    }
+
+    /// A replica is synced once it has published everything; a leader, everything since its term began.
+    fn judge_sync(&mut self) {
+        let now = clock::instant();
+        if self.due.is_some_and(|due| due <= now) {
+            return;
+        }
+        let control = &self.parts.control;
+        let is_synced = match self.term {
+            Some((_, began)) => control.is_fresh(began, now),
+            None => control.is_published(),
+        };
+        let term = self.term.map(|(term, _)| term);
+        let mut begins = false;
+        self.parts.leadership.send_if_modified(|known| {
+            // The election may have begun a term that this loop has not noticed yet.
+            if known.until.is_some() && term != Some(known.term) {
+                return false;
+            }
+            let is_new = known.synced != is_synced;
+            begins = is_new && is_synced && term.is_some();
+            known.synced = is_synced;
+            is_new
+        });
+        self.is_synced = is_synced;
+        if begins {
+            info!(term, "has seen everything and leads");
+            self.parts.control.forget_statuses();
+            self.parts.desk.ask(self.parts.control.objects());
+            self.observe = now;
+            self.plan_publication(now);
+        }
+    }
+
+    async fn observe(&mut self) {
+        let control = Arc::clone(&self.parts.control);
+        let observed = tokio::task::spawn_blocking(move || control.observe(clock::timestamp())).await;
+        self.observe = clock::instant() + OBSERVATION_PERIOD;
+        let Ok(changes) = observed else { return };
+        if !self.parts.leadership.borrow().leads(clock::instant()) {
+            return;
+        }
+        for change in &changes {
+            self.tell(change);
+        }
+        self.parts.desk.ask(changes.into_iter().map(|change| change.object));
+    }
+
+    fn tell(&self, change: &Change) {
+        let Change { object, before } = change;
+        // Nothing of an Ingress is stored, so a new leader does not know what was told.
+        if before.is_none() && matches!(object.kind, Kind::Ingress | Kind::IngressClass) {
+            return;
+        }
+        let (Some(after), _) = self.parts.control.due(object) else { return };
+        for happening in events::of(before.as_ref(), &after) {
+            self.parts.metrics.events.with_label_values(&[happening.reason.as_str()]).inc();
+            // Events are a courtesy: where too many wait, some are not told.
+            let _ = self.parts.happenings.try_send((object.clone(), happening));
+        }
+    }
+}

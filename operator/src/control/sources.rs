@@ -1,0 +1,236 @@
+//! How complete the view of the world is, source by source.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use headgate_translate::Reference;
+
+use crate::watch::{Absence, Source};
+use crate::world::ObjectKind;
+
+/// How long a kind must be missing or denied before the others go on without it. An API server that starts denies and
+/// misses what it has not loaded yet.
+pub const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long a publication waits for a Secret or ConfigMap that was not looked for before.
+pub const REFERENCE_LIMIT: Duration = Duration::from_secs(2);
+
+/// What is known of one source.
+#[derive(Clone, Debug)]
+struct State {
+    /// Since when it has been followed.
+    asked: Instant,
+    /// When its last complete listing began.
+    listed: Option<Instant>,
+    /// Why it has nothing to tell, the sentence for people, and since when.
+    absent: Option<(Absence, String, Instant)>,
+}
+
+impl State {
+    fn new(now: Instant) -> Self {
+        Self { asked: now, listed: None, absent: None }
+    }
+
+    /// Whether the others go on without it.
+    fn is_given_up(&self, now: Instant) -> bool {
+        self.absent.as_ref().is_some_and(|(absence, _, since)| {
+            *absence != Absence::Unreachable && now.saturating_duration_since(*since) >= PATIENCE
+        })
+    }
+
+    fn is_settled(&self, now: Instant) -> bool {
+        self.listed.is_some() || self.is_given_up(now)
+    }
+}
+
+/// All sources.
+#[derive(Debug)]
+pub struct Sources {
+    states: BTreeMap<Source, State>,
+}
+
+impl Sources {
+    /// Sources of which none has told anything.
+    pub fn new(sources: impl IntoIterator<Item = Source>, now: Instant) -> Self {
+        Self { states: sources.into_iter().map(|source| (source, State::new(now))).collect() }
+    }
+
+    /// Whether something told by a source counts: it is still followed.
+    pub fn follows(&self, source: &Source) -> bool {
+        self.states.contains_key(source)
+    }
+
+    /// Follows exactly these Secrets and ConfigMaps. Returns those that are followed no longer.
+    pub fn refer(&mut self, references: &BTreeSet<Reference>, now: Instant) -> Vec<Reference> {
+        for reference in references {
+            self.states.entry(Source::One(reference.clone())).or_insert_with(|| State::new(now));
+        }
+        let dropped: Vec<Reference> = self
+            .states
+            .keys()
+            .filter_map(|source| match source {
+                Source::One(reference) if !references.contains(reference) => Some(reference.clone()),
+                Source::One(_) | Source::Kind(_) | Source::Claims => None,
+            })
+            .collect();
+        for reference in &dropped {
+            self.states.remove(&Source::One(reference.clone()));
+        }
+        dropped
+    }
+
+    /// A source has told everything that existed when its listing began.
+    pub fn listed(&mut self, source: &Source, began: Instant) {
+        if let Some(state) = self.states.get_mut(source) {
+            state.listed = Some(began);
+            state.absent = None;
+        }
+    }
+
+    /// A source goes on where it had stopped.
+    pub fn resumed(&mut self, source: &Source) {
+        if let Some(state) = self.states.get_mut(source) {
+            state.absent = None;
+        }
+    }
+
+    /// A source has nothing to tell. Returns true where that is new.
+    pub fn absent(&mut self, source: &Source, absence: Absence, message: String, now: Instant) -> bool {
+        let Some(state) = self.states.get_mut(source) else { return false };
+        let before = state.absent.as_ref().filter(|(known, _, _)| *known == absence);
+        let since = before.map_or(now, |(_, _, since)| *since);
+        let is_new = before.is_none();
+        state.absent = Some((absence, message, since));
+        is_new
+    }
+
+    /// Whether all kinds are known as far as they can be.
+    pub fn are_settled(&self, now: Instant) -> bool {
+        let of_kinds = self.states.iter().filter(|(source, _)| !matches!(source, Source::One(_)));
+        of_kinds.into_iter().all(|(_, state)| state.is_settled(now))
+    }
+
+    /// Whether all Secrets and ConfigMaps are known as far as they can be, or, after the first publication, have been
+    /// waited for long enough.
+    pub fn references_are_settled(&self, is_first: bool, now: Instant) -> bool {
+        self.states.iter().all(|(source, state)| match source {
+            Source::One(_) => {
+                let is_late = now.saturating_duration_since(state.asked) >= REFERENCE_LIMIT;
+                state.is_settled(now) || (is_late && !is_first)
+            }
+            Source::Kind(_) | Source::Claims => true,
+        })
+    }
+
+    /// Whether everything has been listed since a moment.
+    pub fn are_fresh(&self, since: Instant, now: Instant) -> bool {
+        self.states
+            .values()
+            .all(|state| state.listed.is_some_and(|began| began >= since) || state.is_given_up(now))
+    }
+
+    /// Whether every object of every installed kind is known.
+    pub fn knows_all(&self) -> bool {
+        self.states.iter().all(|(source, state)| {
+            let is_missing = matches!(state.absent, Some((Absence::Missing, _, _)));
+            matches!(source, Source::One(_)) || state.listed.is_some() || is_missing
+        })
+    }
+
+    /// The kinds of which nothing was ever listed.
+    pub fn unknown(&self) -> BTreeSet<ObjectKind> {
+        let unknown = self.states.iter().filter_map(|(source, state)| match source {
+            Source::Kind(kind) if state.listed.is_none() => Some(*kind),
+            Source::Kind(_) | Source::One(_) | Source::Claims => None,
+        });
+        unknown.collect()
+    }
+
+    /// Whether the claims cannot be kept.
+    pub fn lack_claims(&self, now: Instant) -> bool {
+        self.states.get(&Source::Claims).is_some_and(|state| state.listed.is_none() && state.is_given_up(now))
+    }
+
+    /// What cannot be read, one sentence each.
+    pub fn troubles(&self) -> Vec<String> {
+        let sentences = self.states.iter().filter_map(|(source, state)| {
+            let (absence, message, _) = state.absent.as_ref()?;
+            Some(match absence {
+                Absence::Missing => format!("{source}: the API server does not know the kind; install its CRD"),
+                Absence::Denied => format!("{source}: not permitted; grant get, list and watch: {message}"),
+                Absence::Unreachable => format!("{source}: {message}"),
+            })
+        });
+        sentences.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use headgate_translate::{ObjectKey, ReferredKind};
+
+    use super::*;
+
+    const ROUTES: Source = Source::Kind(ObjectKind::HttpRoute);
+    const POOLS: Source = Source::Kind(ObjectKind::OriginPool);
+
+    fn second(start: Instant, count: u64) -> Instant {
+        start + Duration::from_secs(count)
+    }
+
+    fn secret() -> Reference {
+        Reference { kind: ReferredKind::Secret, key: ObjectKey::new("shop", "tls") }
+    }
+
+    #[test]
+    fn nothing_goes_on_before_every_kind_is_listed_or_has_long_been_missing() {
+        let start = crate::clock::instant();
+        let mut sources = Sources::new([ROUTES, POOLS], start);
+        sources.listed(&POOLS, start);
+        assert!(!sources.are_settled(second(start, 60)));
+        assert!(sources.absent(&ROUTES, Absence::Missing, String::new(), second(start, 1)));
+        assert!(!sources.absent(&ROUTES, Absence::Missing, String::new(), second(start, 3)));
+        assert_eq!([3, 4].map(|at| sources.are_settled(second(start, at))), [false, true]);
+        assert_eq!(sources.unknown(), BTreeSet::from([ObjectKind::HttpRoute]));
+        assert_eq!(sources.troubles(), ["HTTPRoute: the API server does not know the kind; install its CRD"]);
+        assert!(sources.knows_all());
+    }
+
+    #[test]
+    fn a_server_that_cannot_be_reached_is_waited_for_at_the_start_and_changes_nothing_later() {
+        let start = crate::clock::instant();
+        let mut sources = Sources::new([POOLS], start);
+        sources.absent(&POOLS, Absence::Unreachable, "refused".to_owned(), start);
+        assert!(!sources.are_settled(second(start, 600)));
+        sources.listed(&POOLS, second(start, 601));
+        sources.absent(&POOLS, Absence::Unreachable, "refused".to_owned(), second(start, 602));
+        assert!(sources.are_settled(second(start, 602)));
+        sources.resumed(&POOLS);
+        assert_eq!(sources.troubles(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_term_is_fresh_once_every_source_was_listed_since_it_began() {
+        let start = crate::clock::instant();
+        let mut sources = Sources::new([POOLS, ROUTES], start);
+        sources.listed(&POOLS, start);
+        sources.listed(&ROUTES, second(start, 5));
+        assert!(!sources.are_fresh(second(start, 1), second(start, 9)));
+        sources.listed(&POOLS, second(start, 6));
+        assert!(sources.are_fresh(second(start, 1), second(start, 9)));
+    }
+
+    #[test]
+    fn a_new_secret_is_waited_for_at_first_without_limit_and_then_for_a_while() {
+        let start = crate::clock::instant();
+        let mut sources = Sources::new([POOLS], start);
+        let one = BTreeSet::from([secret()]);
+        assert_eq!(sources.refer(&one, start), []);
+        assert!(!sources.references_are_settled(true, second(start, 60)));
+        assert_eq!([1, 2].map(|at| sources.references_are_settled(false, second(start, at))), [false, true]);
+        sources.listed(&Source::One(secret()), start);
+        assert!(sources.references_are_settled(true, start));
+        assert_eq!(sources.refer(&BTreeSet::new(), start), [secret()]);
+        assert!(!sources.follows(&Source::One(secret())));
+    }
+}

@@ -1,0 +1,228 @@
+//! Never two leaders, whatever happens to replicas and requests.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// One request that is under way: what it writes, when it reaches the server and when its answer arrives.
+#[derive(Clone, Debug)]
+struct Flight {
+    action: Option<Action>,
+    sent: u64,
+    reaches: u64,
+    answers: Option<u64>,
+    result: Option<Answer>,
+}
+
+#[derive(Clone, Debug)]
+enum Answer {
+    Read(Option<Record>),
+    Written(String),
+    Refused,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Server {
+    record: Option<Record>,
+    writes: u64,
+}
+
+impl Server {
+    fn serve(&mut self, identity: &str, action: Option<&Action>) -> Answer {
+        let (over, term) = match action {
+            None => return Answer::Read(self.record.clone()),
+            Some(Action::Take { over, term }) => (over.clone(), *term),
+            Some(Action::Renew { over, term }) => (Some(over.clone()), *term),
+            Some(Action::Look) => unreachable!("a look is never written"),
+        };
+        if self.record.as_ref().map(|record| record.version.clone()) != over {
+            return Answer::Refused;
+        }
+        self.writes += 1;
+        let version = self.writes.to_string();
+        self.record = Some(Record { version: version.clone(), holder: identity.to_owned(), transitions: term });
+        Answer::Written(version)
+    }
+}
+
+struct Replica {
+    elector: Elector,
+    flight: Option<Flight>,
+    wakes: u64,
+    frozen_until: u64,
+}
+
+/// What chance decides about one request: time to the server, time back (absent: the answer is lost), and how long the
+/// replica stands still before it sends.
+type Fate = (u64, Option<u64>, u64);
+
+fn at(start: Instant, millis: u64) -> Instant {
+    start + Duration::from_millis(millis)
+}
+
+/// Two replicas for a while, in steps of a tenth of a second. Returns how often the leader changed.
+fn simulate(fates: &[Fate]) -> usize {
+    const STEP: u64 = 100;
+    const LOST: u64 = 2_000;
+    let start = crate::clock::instant();
+    let mut server = Server::default();
+    let mut replicas: Vec<Replica> = ["a", "b"]
+        .map(|name| Replica { elector: Elector::new(name), flight: None, wakes: 0, frozen_until: 0 })
+        .into();
+    let mut fates = fates.iter().cycle();
+    let mut draw = move || *fates.next().expect("some fate");
+    let (mut leaders, mut last) = (0, None);
+    for now in (0..120_000).step_by(usize::try_from(STEP).expect("small")) {
+        for replica in &mut replicas {
+            let Replica { elector, flight, wakes, frozen_until } = replica;
+            // The network does not stand still with the replica.
+            if let Some(flight) = flight
+                && flight.result.is_none()
+                && now >= flight.reaches
+            {
+                flight.result = Some(server.serve(elector.identity(), flight.action.as_ref()));
+            }
+            if now < *frozen_until {
+                continue;
+            }
+            let Some(known) = flight.clone() else {
+                if now >= *wakes {
+                    let (there, back, freeze) = draw();
+                    *frozen_until = now + freeze;
+                    *flight = Some(Flight {
+                        action: None,
+                        sent: now,
+                        reaches: now + freeze + there,
+                        answers: back.map(|back| now + freeze + there + back),
+                        result: None,
+                    });
+                }
+                continue;
+            };
+            let is_answered = known.answers.is_some_and(|answers| now >= answers) && known.result.is_some();
+            if !is_answered {
+                if now >= known.sent + LOST {
+                    *flight = None;
+                    *wakes = now + 1_000;
+                }
+                continue;
+            }
+            *flight = None;
+            *wakes = now + if elector.until(at(start, now)).is_some() { 2_000 } else { 1_000 };
+            match known.result.expect("answered") {
+                Answer::Read(record) => {
+                    let action = elector.decide(record.as_ref(), at(start, now));
+                    if action != Action::Look {
+                        let (there, back, freeze) = draw();
+                        // The deadline counts from before a freeze between the decision and the sending.
+                        *frozen_until = now + freeze;
+                        *flight = Some(Flight {
+                            action: Some(action),
+                            sent: now,
+                            reaches: now + freeze + there,
+                            answers: back.map(|back| now + freeze + there + back),
+                            result: None,
+                        });
+                    }
+                }
+                Answer::Written(version) => {
+                    let (Some(Action::Take { term, .. }) | Some(Action::Renew { term, .. })) = known.action else {
+                        unreachable!("something was written")
+                    };
+                    elector.written(term, version, at(start, known.sent), at(start, now));
+                }
+                Answer::Refused => elector.refused(),
+            }
+        }
+        let leading: Vec<&str> = replicas
+            .iter()
+            .filter(|replica| replica.elector.until(at(start, now)).is_some())
+            .map(|replica| replica.elector.identity())
+            .collect();
+        assert!(leading.len() < 2, "two lead after {now} ms");
+        if let Some(leader) = leading.first().map(|name| (*name).to_owned())
+            && last.as_ref() != Some(&leader)
+        {
+            leaders += 1;
+            last = Some(leader);
+        }
+    }
+    leaders
+}
+
+fn fates() -> impl Strategy<Value = Vec<Fate>> {
+    let delay = prop_oneof![4 => 0_u64..300, 1 => 300_u64..9_000];
+    let back = prop_oneof![6 => delay.clone().prop_map(Some), 1 => Just(None)];
+    let freeze = prop_oneof![8 => Just(0_u64), 1 => 0_u64..25_000];
+    prop::collection::vec((delay, back, freeze), 1..64)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+    #[test]
+    fn two_replicas_never_lead_at_once_however_late_lost_or_frozen(fates in fates()) {
+        simulate(&fates);
+    }
+}
+
+#[test]
+fn on_a_quiet_network_one_replica_leads_and_stays() {
+    assert_eq!(simulate(&[(1, Some(1), 0)]), 1);
+}
+
+fn held(version: &str, holder: &str, transitions: u64) -> Record {
+    Record { version: version.to_owned(), holder: holder.to_owned(), transitions }
+}
+
+fn seconds(start: Instant, count: u64) -> Instant {
+    start + Duration::from_secs(count)
+}
+
+#[test]
+fn a_lease_is_taken_once_it_has_stood_unchanged_for_its_time_and_at_once_where_it_was_let_go() {
+    let start = crate::clock::instant();
+    let mut elector = Elector::new("b");
+    let other = held("7", "a", 3);
+    assert_eq!(elector.decide(Some(&other), start), Action::Look);
+    assert_eq!(elector.decide(Some(&other), seconds(start, 9)), Action::Look);
+    let renewed = held("8", "a", 3);
+    assert_eq!(elector.decide(Some(&renewed), seconds(start, 10)), Action::Look);
+    let take = Action::Take { over: Some("8".to_owned()), term: 4 };
+    assert_eq!(elector.decide(Some(&renewed), seconds(start, 20)), take);
+    let free = held("9", "", 3);
+    let take = Action::Take { over: Some("9".to_owned()), term: 4 };
+    assert_eq!(elector.decide(Some(&free), seconds(start, 21)), take);
+}
+
+#[test]
+fn a_holder_past_its_deadline_begins_a_new_term() {
+    let start = crate::clock::instant();
+    let mut elector = Elector::new("a");
+    assert_eq!(elector.decide(None, start), Action::Take { over: None, term: 1 });
+    elector.written(1, "1".to_owned(), start, start);
+    let own = held("1", "a", 1);
+    assert_eq!(elector.decide(Some(&own), seconds(start, 2)), Action::Renew { over: "1".to_owned(), term: 1 });
+    assert_eq!(elector.until(seconds(start, 7)), None);
+    let again = Action::Take { over: Some("1".to_owned()), term: 2 };
+    assert_eq!(elector.decide(Some(&own), seconds(start, 8)), again);
+}
+
+#[test]
+fn a_lease_that_somebody_deletes_is_not_taken_while_its_holder_may_believe_in_it() {
+    let start = crate::clock::instant();
+    let mut elector = Elector::new("b");
+    assert_eq!(elector.decide(Some(&held("7", "a", 3)), start), Action::Look);
+    assert_eq!(elector.decide(None, seconds(start, 1)), Action::Look);
+    assert_eq!(elector.decide(None, seconds(start, 11)), Action::Take { over: None, term: 4 });
+}
+
+#[test]
+fn a_lease_is_let_go_once_and_leadership_ends_with_it() {
+    let start = crate::clock::instant();
+    let mut elector = Elector::new("a");
+    assert_eq!(elector.release(), None);
+    elector.written(5, "1".to_owned(), start, start);
+    assert_eq!(elector.release(), Some(("1".to_owned(), 5)));
+    assert_eq!((elector.until(start), elector.release()), (None, None));
+}

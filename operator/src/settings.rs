@@ -1,0 +1,145 @@
+//! The command line of the operator.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Parser;
+use headgate_translate::{AddressPolicy, Options};
+use ipnet::IpNet;
+
+/// The control plane of headgate: watches the API server, configures the proxies and writes status.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "headgate-operator", version)]
+pub struct Settings {
+    /// How to reach the API server; absent: the pod's service account, else KUBECONFIG or ~/.kube/config
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// Namespace of the operator: its lease, CA and host claims
+    #[arg(long, value_name = "NAMESPACE", default_value = "headgate-system")]
+    pub namespace: String,
+
+    /// Where proxies connect (gRPC over TLS)
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:9443")]
+    pub stream: SocketAddr,
+
+    /// Where people ask (HTTPS)
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8443")]
+    pub api: SocketAddr,
+
+    /// Where health and metrics are shown (HTTP)
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:9901")]
+    pub admin: SocketAddr,
+
+    /// Service accounts whose proxies may be gateways
+    #[arg(long, value_name = "NAMESPACE/SERVICEACCOUNT", value_delimiter = ',', value_parser = gateway_identity)]
+    pub gateway_identity: Vec<String>,
+
+    /// Where the gateway can be reached: written into the status of Gateways and Ingresses
+    #[arg(long, value_name = "ADDR", value_delimiter = ',', value_parser = gateway_address)]
+    pub gateway_address: Vec<String>,
+
+    /// Networks beside the public ones whose addresses may be origins
+    #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
+    pub allow_origins: Vec<IpNet>,
+
+    /// Where shared state is kept: memory
+    #[arg(long, value_name = "URL", default_value = "memory", value_parser = state)]
+    pub state: String,
+
+    /// Name of this replica; absent: the host name
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+}
+
+fn gateway_identity(text: &str) -> Result<String, String> {
+    let is_whole = text.split_once('/').is_some_and(|(namespace, name)| {
+        !namespace.is_empty() && !name.is_empty() && !name.contains('/')
+    });
+    if is_whole {
+        Ok(text.to_owned())
+    } else {
+        Err("write NAMESPACE/SERVICEACCOUNT, `headgate-system/headgate-gateway` for instance".to_owned())
+    }
+}
+
+fn gateway_address(text: &str) -> Result<String, String> {
+    let is_name = |text: &str| {
+        !text.is_empty() && text.chars().all(|character| character.is_ascii_alphanumeric() || ".-".contains(character))
+    };
+    if text.parse::<std::net::IpAddr>().is_ok() || is_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("write an IP address or a host name, without a port".to_owned())
+    }
+}
+
+fn state(text: &str) -> Result<String, String> {
+    match text {
+        "memory" => Ok(text.to_owned()),
+        shared if shared.starts_with("redis") => {
+            Err("this release keeps state in memory; leave --state out or write `memory`".to_owned())
+        }
+        _ => Err("write `memory`".to_owned()),
+    }
+}
+
+impl Settings {
+    /// What translation is told. `denied` are addresses that are never origins: the API server's and our own.
+    pub fn options(&self, denied: Vec<SocketAddr>) -> Options {
+        let addresses = AddressPolicy::Public { allowed: self.allow_origins.clone(), denied };
+        Options { addresses, ..Options::default() }
+    }
+
+    /// The name of this replica: as told, else that of the host.
+    pub fn replica(&self) -> String {
+        let of_host = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+        let name = self.name.clone().or_else(of_host).map(|name| name.trim().to_owned());
+        name.filter(|name| !name.is_empty()).unwrap_or_else(|| "headgate-operator".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<Settings, clap::Error> {
+        Settings::try_parse_from([&["headgate-operator"], arguments].concat())
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_contract() {
+        let settings = parse(&[]).expect("no argument is required");
+        let Settings { kubeconfig, namespace, stream, api, admin, .. } = settings;
+        assert_eq!((kubeconfig, namespace.as_str()), (None, "headgate-system"));
+        let addresses = [stream, api, admin].map(|address| address.to_string());
+        assert_eq!(addresses, ["0.0.0.0:9443", "0.0.0.0:8443", "0.0.0.0:9901"]);
+    }
+
+    #[test]
+    fn lists_are_written_with_commas_or_repeated() {
+        let settings = parse(&[
+            "--gateway-identity=a/b,c/d",
+            "--gateway-identity=e/f",
+            "--gateway-address=192.0.2.1,2001:db8::1,gate.example.com",
+            "--allow-origins=10.0.0.0/8,fc00::/7",
+        ]);
+        let settings = settings.expect("lists are read");
+        assert_eq!(settings.gateway_identity, ["a/b", "c/d", "e/f"]);
+        assert_eq!(settings.gateway_address, ["192.0.2.1", "2001:db8::1", "gate.example.com"]);
+        assert_eq!(settings.allow_origins.len(), 2);
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_a_remedy() {
+        for (argument, remedy) in [
+            ("--gateway-identity=gateway", "NAMESPACE/SERVICEACCOUNT"),
+            ("--gateway-address=http://gate", "without a port"),
+            ("--allow-origins=10.0.0.0", "--allow-origins"),
+            ("--state=redis://store:6379", "memory"),
+        ] {
+            let error = parse(&[argument]).expect_err("it cannot be").to_string();
+            assert!(error.contains(remedy), "{argument}: {error}");
+        }
+    }
+}
