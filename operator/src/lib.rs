@@ -14,7 +14,9 @@
 
 pub mod claims;
 pub mod clock;
+pub mod cluster;
 pub mod control;
+
 pub mod election;
 pub mod events;
 pub mod hub;

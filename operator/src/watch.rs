@@ -123,7 +123,6 @@ pub struct News {
 }
 
 /// The sources that run.
-#[derive(Debug)]
 pub struct Watches {
     client: Client,
     news: mpsc::Sender<News>,

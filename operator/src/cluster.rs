@@ -1,0 +1,148 @@
+//! The side of the operator that faces the API server, as one set of tasks.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use headgate_translate::ObjectRef;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::api::ListParams;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::runtime::events::{Recorder, Reporter};
+use kube::{Api, Client, Config};
+use prometheus::Registry;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tracing::debug;
+
+use crate::control::Control;
+use crate::control::run::{Parts, run};
+use crate::election::lease;
+use crate::events::{self, Happening};
+use crate::hub::Hub;
+use crate::leadership::Leadership;
+use crate::metrics::Metrics;
+use crate::settings::Settings;
+use crate::watch::Watches;
+use crate::world::ObjectKind;
+use crate::write::{Desk, Site, Writer};
+use crate::clock;
+
+/// Events that may wait to be told.
+const HAPPENINGS: usize = 1024;
+
+/// How long it may take until a connection to the API server stands.
+const CONNECT_LIMIT: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// How to reach the API server.
+pub async fn config(settings: &Settings) -> anyhow::Result<Config> {
+    let mut config = match &settings.kubeconfig {
+        Some(file) => {
+            Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &KubeConfigOptions::default()).await?
+        }
+        None => Config::infer().await?,
+    };
+    config.connect_timeout = Some(CONNECT_LIMIT);
+    Ok(config)
+}
+
+/// The addresses of the API server, which are never origins: as we reach it, and as its own Service has it.
+pub async fn api_servers(config: &Config, client: &Client) -> Vec<SocketAddr> {
+    let mut addresses = Vec::new();
+    if let Some(host) = config.cluster_url.host() {
+        let port = config.cluster_url.port_u16().unwrap_or(443);
+        if let Ok(found) = tokio::net::lookup_host((host.trim_matches(['[', ']']), port)).await {
+            addresses.extend(found);
+        }
+    }
+    let slices: Api<EndpointSlice> = Api::namespaced(client.clone(), "default");
+    let of_service = ListParams::default().labels("kubernetes.io/service-name=kubernetes");
+    let listed = tokio::time::timeout(CONNECT_LIMIT, slices.list(&of_service)).await;
+    for slice in listed.into_iter().flatten().flatten() {
+        for port in slice.ports.into_iter().flatten().filter_map(|port| u16::try_from(port.port?).ok()) {
+            let of_slice = slice.endpoints.iter().flatten().flat_map(|endpoint| &endpoint.addresses);
+            addresses.extend(of_slice.filter_map(|address| Some(SocketAddr::new(address.parse().ok()?, port))));
+        }
+    }
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses
+}
+
+/// What the rest of the process needs of it.
+#[derive(Debug)]
+pub struct Cluster {
+    /// Everything that is known.
+    pub control: Arc<Control>,
+    /// Ends once the lease is let go, after `stop`.
+    pub election: JoinHandle<()>,
+}
+
+/// Starts everything that faces the API server. The election ends where `stop` says so; the rest ends with the runtime.
+pub fn start(
+    client: &Client,
+    settings: &Settings,
+    denied: Vec<SocketAddr>,
+    hub: &Arc<Hub>,
+    leadership: &watch::Sender<Leadership>,
+    registry: &Registry,
+    stop: watch::Receiver<bool>,
+) -> prometheus::Result<Cluster> {
+    let metrics = Metrics::new(registry)?;
+    let replica = settings.replica();
+    let namespace = settings.namespace.clone();
+    let options = settings.options(denied);
+    let control = Arc::new(Control::new(Arc::clone(hub), options, metrics.clone(), clock::instant()));
+    let (watches, news) = Watches::start(client.clone(), &namespace, metrics.clone());
+    let desk = Arc::new(Desk::default());
+    let site = Site { controller: control.controller().to_owned(), addresses: settings.gateway_address.clone() };
+    let writer = Writer::new(
+        client.clone(),
+        Arc::clone(&control),
+        Arc::clone(&desk),
+        site,
+        leadership.subscribe(),
+        metrics.clone(),
+    );
+    tokio::spawn(writer.run());
+    let (happenings, told) = mpsc::channel(HAPPENINGS);
+    tokio::spawn(tell(client.clone(), replica.clone(), Arc::clone(&control), leadership.subscribe(), told));
+    tokio::spawn(run(Parts {
+        control: Arc::clone(&control),
+        hub: Arc::clone(hub),
+        watches,
+        news,
+        leadership: leadership.clone(),
+        desk,
+        happenings,
+        client: client.clone(),
+        namespace: namespace.clone(),
+        metrics,
+    }));
+    // Unique to this process: a restarted one never continues what the one before held.
+    let identity = format!("{replica}_{:016x}", rand::random::<u64>());
+    let (client, leadership) = (client.clone(), leadership.clone());
+    let election = tokio::spawn(async move { lease::run(client, &namespace, identity, &leadership, stop).await });
+    Ok(Cluster { control, election })
+}
+
+/// Tells events, while this replica leads.
+async fn tell(
+    client: Client,
+    replica: String,
+    control: Arc<Control>,
+    leadership: watch::Receiver<Leadership>,
+    mut happenings: mpsc::Receiver<(ObjectRef, Happening)>,
+) {
+    let reporter = Reporter { controller: "headgate.dev/operator".to_owned(), instance: Some(replica) };
+    let recorder = Recorder::new(client, reporter);
+    while let Some((object, happening)) = happenings.recv().await {
+        if !leadership.borrow().leads(clock::instant()) {
+            continue;
+        }
+        let Some(now) = control.object(&object) else { continue };
+        let reference = events::reference(ObjectKind::from(object.kind), &now);
+        if let Err(error) = recorder.publish(&events::event(happening), &reference).await {
+            debug!(%object, %error, "cannot tell an event");
+        }
+    }
+}
