@@ -12,7 +12,14 @@
 //! Invariants: time is an argument (the hub's pace uses the runtime's timer); nothing here opens a socket; what a
 //! user did wrong is data and stops nothing.
 
+pub mod access;
+pub mod admin;
+pub mod api;
+pub mod authority;
+pub mod clock;
 pub mod hub;
 pub mod leadership;
 pub mod status;
+pub mod stream;
+pub mod tls;
 pub mod world;

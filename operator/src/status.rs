@@ -12,6 +12,7 @@
 //! place for conditions in its schema; they stand beside `loadBalancer` wherever a reader of ours is asked.
 
 mod condition;
+mod list;
 mod pool;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde::{Deserialize, Serialize};
 
 pub use condition::{find, is_true};
+pub use list::{StatusList, StatusQuestion};
 
 use crate::hub::{Progress, Standing};
 use condition::{Draft, degraded_by_trouble, programmed, ready, settle};
@@ -198,7 +200,7 @@ impl Statuses {
     ) -> Vec<ObjectRef> {
         let mut health: BTreeMap<&Key, Vec<&PoolHealth>> = BTreeMap::new();
         let mut troubles = Vec::new();
-        for proxy in &progress.proxies {
+        for proxy in progress.proxies.iter().filter(|proxy| proxy.is_present()) {
             for pool in &proxy.report.pools {
                 if let Some(key) = &pool.key {
                     health.entry(key).or_default().push(pool);
