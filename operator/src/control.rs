@@ -24,7 +24,7 @@ use tracing::warn;
 use crate::claims::{self, Shard, Shards, Write};
 use crate::hub::{Hub, Publication};
 use crate::metrics::Metrics;
-use crate::status::{Change, Status, Statuses};
+use crate::status::{Change, Status, StatusList, Statuses};
 use crate::watch::{News, Read, Source, Told, Watches};
 use crate::world::{Object, ObjectKind, World};
 use sources::Sources;
@@ -240,6 +240,26 @@ impl Control {
     /// What cannot be read, one sentence each.
     pub fn troubles(&self) -> Vec<String> {
         self.state.lock().sources.troubles()
+    }
+
+    /// Every object that headgate governs with its status; nothing before the first publication.
+    pub fn list(&self) -> Option<StatusList> {
+        let (verdicts, objects, troubles) = {
+            let state = self.state.lock();
+            if !state.is_published {
+                return None;
+            }
+            let get = |object: &ObjectRef| {
+                let found = state.world.get(ObjectKind::from(object.kind), &object.key)?;
+                Some((object.clone(), found))
+            };
+            let objects: BTreeMap<ObjectRef, Object> = state.verdicts.keys().filter_map(get).collect();
+            (Arc::clone(&state.verdicts), objects, state.sources.troubles())
+        };
+        let progress = self.hub.progress();
+        let statuses = self.statuses.lock();
+        let list = StatusList::new(&verdicts, |object| objects.get(object).cloned(), &statuses, &progress);
+        Some(StatusList { complaints: troubles, ..list })
     }
 }
 

@@ -14,24 +14,41 @@
 //! publication that changed it last. A proxy has applied a key when it has applied that publication or a later
 //! one and does not refuse the key: so "has this proxy applied this object?" costs two look-ups.
 //!
+//! A proxy is sent the part of the set that its [`Scope`] lets it know. What proxies of one scope have in common is
+//! computed once a publication. A proxy that takes its batches from another replica counts as having applied what is
+//! published here when it is at the same content version.
+//!
 //! A held key is one whose state translate does not know. The hub keeps what it has for it, and tells proxies to
 //! keep what they have where it has nothing. When a hold ends without a resource, the key is withdrawn.
 
+mod connection;
+mod presence;
 mod progress;
+mod scope;
+mod state;
 mod subscription;
 #[cfg(test)]
 mod tests;
+mod view;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use headgate_snapshot::{Entry, Key, Report, Resource, ResourceSet, changes};
+use headgate_snapshot::{Key, Report, Resource, ResourceSet};
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+pub use connection::{Connection, Start};
+pub use presence::{Attendance, EXPECTED_FOR, FORGOTTEN_AFTER, SILENT_AFTER};
 pub use progress::{Progress, ProxyProgress, Standing};
+pub use scope::{Scope, knows};
 pub use subscription::Subscription;
+
+use connection::Link;
+use presence::Presence;
+use state::State;
 
 /// The least time between two batches to one proxy.
 pub const PACE: Duration = Duration::from_millis(20);
@@ -42,43 +59,6 @@ pub struct Hub {
     state: Mutex<State>,
     published: watch::Sender<u64>,
     reported: watch::Sender<u64>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// Number of publications that changed something; 0 before the first, which may be empty.
-    sequence: u64,
-    set: Arc<ResourceSet>,
-    holds: Arc<BTreeSet<Key>>,
-    /// The publication that changed a key last.
-    changed: Arc<BTreeMap<Key, u64>>,
-    proxies: BTreeMap<String, Proxy>,
-    connections: u64,
-}
-
-/// One connected proxy.
-#[derive(Debug)]
-struct Proxy {
-    connection: u64,
-    /// The last batch, and the publication that it brings the proxy to: a later one where what was published since
-    /// was taken back.
-    sent: Sent,
-    /// The publication that the proxy has told to have applied.
-    applied: u64,
-    report: Arc<Report>,
-}
-
-/// A batch on its way.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Sent {
-    batch: u64,
-    reaches: u64,
-}
-
-impl Proxy {
-    fn applied(&self) -> u64 {
-        if self.applied == self.sent.batch { self.sent.reaches } else { self.applied }
-    }
 }
 
 /// What a publication changed.
@@ -113,103 +93,55 @@ impl Hub {
         publication
     }
 
-    /// A subscription for a proxy. `has` is what the proxy says it has; without it the first batch is complete.
-    /// The proxy counts as connected until the subscription is dropped.
+    /// A subscription for a proxy in this process, which gets everything. `has` is what the proxy has already; without
+    /// it the first batch is complete. The proxy counts as connected until the subscription is dropped.
     pub fn subscribe(self: &Arc<Self>, proxy: &str, has: Option<ResourceSet>) -> Subscription {
-        let connection = self.state.lock().connect(proxy);
-        self.announce_report();
-        Subscription::new(Arc::clone(self), proxy.to_owned(), connection, has)
+        self.enter(proxy, Scope::All, Presence::local()).subscribe(has)
     }
 
-    /// Takes what a proxy tells. Reports of proxies that are not connected are ignored.
+    /// A proxy has connected over the network. A connection of the same name that is still there counts no more.
+    pub fn connect(self: &Arc<Self>, proxy: &str, scope: Scope, now: Instant) -> Connection {
+        self.enter(proxy, scope, Presence::connected(now))
+    }
+
+    fn enter(self: &Arc<Self>, proxy: &str, scope: Scope, presence: Presence) -> Connection {
+        let number = self.state.lock().connect(proxy, scope.clone(), presence);
+        self.announce_report();
+        Connection(Arc::new(Link { hub: Arc::clone(self), proxy: proxy.to_owned(), number, scope }))
+    }
+
+    /// Takes what a proxy of this process tells. Reports of proxies that are not connected are ignored.
     pub fn report(&self, report: Report) {
-        if self.state.lock().report(report) {
+        let known = self.state.lock().report(report);
+        if known {
             self.announce_report();
         }
     }
 
-    /// How far every connected proxy is.
-    pub fn progress(&self) -> Progress {
-        let state = self.state.lock();
-        let proxies = state
-            .proxies
-            .iter()
-            .map(|(name, proxy)| ProxyProgress {
-                name: name.clone(),
-                applied: proxy.applied(),
-                report: Arc::clone(&proxy.report),
-            })
-            .collect();
-        Progress { sequence: state.sequence, set: Arc::clone(&state.set), changed: Arc::clone(&state.changed), proxies }
+    /// Looks at who is there. To be called a few times a second: what [`Hub::progress`] says of a proxy's presence is
+    /// as of the last look.
+    pub fn look(&self, now: Instant, wall: Timestamp) {
+        if self.state.lock().look(now, wall) {
+            self.announce_report();
+        }
     }
 
-    /// Changes whenever [`Hub::progress`] may have changed by a report, a connection or the end of one.
+    /// How far every known proxy is.
+    pub fn progress(&self) -> Progress {
+        self.state.lock().progress()
+    }
+
+    /// Changes whenever [`Hub::progress`] may have changed by a report, a connection, silence, or the end of one.
     pub fn reports(&self) -> watch::Receiver<u64> {
         self.reported.subscribe()
     }
 
+    /// The number of the latest publication, 0 before the first.
+    pub fn publications(&self) -> watch::Receiver<u64> {
+        self.published.subscribe()
+    }
+
     fn announce_report(&self) {
         self.reported.send_modify(|count| *count = count.wrapping_add(1));
-    }
-}
-
-impl State {
-    fn publish(&mut self, resources: impl IntoIterator<Item = Resource>, holds: BTreeSet<Key>) -> Publication {
-        let mut resources: Vec<Resource> = resources.into_iter().collect();
-        // What translate gives is in this order already, which makes it one walk.
-        resources.sort_by(|one, other| one.key.cmp(&other.key));
-        let old = self.set.entries().iter().map(|(key, entry)| (&**key, entry));
-        let new = resources.iter().filter_map(|resource| Some((resource.key.as_ref()?, resource)));
-        // Comparing costs less than hashing, so an entry is made only of what changed.
-        let (mut upserts, mut removals) = (Vec::new(), Vec::new());
-        for (key, resource) in changes(old, new, |entry, resource| *entry.resource == **resource) {
-            match resource {
-                Some(resource) => upserts.push((key.clone(), Entry::new(resource.clone()))),
-                None if holds.contains(key) => {}
-                None => removals.push(key.clone()),
-            }
-        }
-
-        let (upserted, removed) = (upserts.len(), removals.len());
-        if self.sequence == 0 || upserted > 0 || removed > 0 || *self.holds != holds {
-            self.sequence += 1;
-            self.holds = Arc::new(holds);
-            let changed = Arc::make_mut(&mut self.changed);
-            let set = Arc::make_mut(&mut self.set);
-            for key in &removals {
-                set.remove(key);
-                changed.remove(key);
-            }
-            for (key, entry) in upserts {
-                changed.insert(key.clone(), self.sequence);
-                set.insert(key, entry);
-            }
-        }
-        Publication { sequence: self.sequence, version: self.set.version(), upserts: upserted, removals: removed }
-    }
-
-    fn connect(&mut self, proxy: &str) -> u64 {
-        self.connections += 1;
-        let connected = Proxy {
-            connection: self.connections,
-            sent: Sent::default(),
-            applied: 0,
-            report: Arc::new(Report { proxy: proxy.to_owned(), ..Report::default() }),
-        };
-        self.proxies.insert(proxy.to_owned(), connected);
-        self.connections
-    }
-
-    /// The proxy of a connection, unless a newer connection took its place.
-    fn connected(&mut self, proxy: &str, connection: u64) -> Option<&mut Proxy> {
-        self.proxies.get_mut(proxy).filter(|known| known.connection == connection)
-    }
-
-    /// True where the report belongs to a connected proxy.
-    fn report(&mut self, report: Report) -> bool {
-        let Some(proxy) = self.proxies.get_mut(&report.proxy) else { return false };
-        proxy.applied = report.sequence;
-        proxy.report = Arc::new(report);
-        true
     }
 }

@@ -6,24 +6,30 @@
 //!                                 verdicts ---> status <--- reports
 //! ```
 //!
-//! The source of objects and the carrier of batches are not in here: a cluster and `headgate standalone` differ
-//! in those two only.
+//! `headgate standalone` takes the pure parts (world, hub, status) and brings a source of objects and a carrier of
+//! batches of its own; `headgate-operator` has the API server and the streams, joined in [`process`].
 //!
-//! Invariants: time is an argument (the hub's pace uses the runtime's timer); nothing here opens a socket; what a
-//! user did wrong is data and stops nothing.
+//! Invariants: time is an argument (the hub's pace uses the runtime's timer); what a user did wrong is data and stops
+//! nothing; only the leader writes.
 
+pub mod access;
+pub mod admin;
+pub mod api;
+pub mod authority;
 pub mod claims;
 pub mod clock;
 pub mod cluster;
 pub mod control;
-
 pub mod election;
 pub mod events;
 pub mod hub;
 pub mod leadership;
 pub mod metrics;
+pub mod process;
 pub mod settings;
 pub mod status;
+pub mod stream;
+pub mod tls;
 pub mod watch;
 pub mod world;
 pub mod write;

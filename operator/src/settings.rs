@@ -7,6 +7,8 @@ use clap::Parser;
 use headgate_translate::{AddressPolicy, Options};
 use ipnet::IpNet;
 
+use crate::access::ServiceAccount;
+
 /// The control plane of headgate: watches the API server, configures the proxies and writes status.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "headgate-operator", version)]
@@ -32,8 +34,8 @@ pub struct Settings {
     pub admin: SocketAddr,
 
     /// Service accounts whose proxies may be gateways
-    #[arg(long, value_name = "NAMESPACE/SERVICEACCOUNT", value_delimiter = ',', value_parser = gateway_identity)]
-    pub gateway_identity: Vec<String>,
+    #[arg(long, value_name = "NAMESPACE/SERVICEACCOUNT", value_delimiter = ',')]
+    pub gateway_identity: Vec<ServiceAccount>,
 
     /// Where the gateway can be reached: written into the status of Gateways and Ingresses
     #[arg(long, value_name = "ADDR", value_delimiter = ',', value_parser = gateway_address)]
@@ -50,17 +52,6 @@ pub struct Settings {
     /// Name of this replica; absent: the host name
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
-}
-
-fn gateway_identity(text: &str) -> Result<String, String> {
-    let is_whole = text.split_once('/').is_some_and(|(namespace, name)| {
-        !namespace.is_empty() && !name.is_empty() && !name.contains('/')
-    });
-    if is_whole {
-        Ok(text.to_owned())
-    } else {
-        Err("write NAMESPACE/SERVICEACCOUNT, `headgate-system/headgate-gateway` for instance".to_owned())
-    }
 }
 
 fn gateway_address(text: &str) -> Result<String, String> {
@@ -125,7 +116,8 @@ mod tests {
             "--allow-origins=10.0.0.0/8,fc00::/7",
         ]);
         let settings = settings.expect("lists are read");
-        assert_eq!(settings.gateway_identity, ["a/b", "c/d", "e/f"]);
+        let identities: Vec<String> = settings.gateway_identity.iter().map(ToString::to_string).collect();
+        assert_eq!(identities, ["a/b", "c/d", "e/f"]);
         assert_eq!(settings.gateway_address, ["192.0.2.1", "2001:db8::1", "gate.example.com"]);
         assert_eq!(settings.allow_origins.len(), 2);
     }
@@ -133,7 +125,7 @@ mod tests {
     #[test]
     fn what_cannot_be_is_refused_with_a_remedy() {
         for (argument, remedy) in [
-            ("--gateway-identity=gateway", "NAMESPACE/SERVICEACCOUNT"),
+            ("--gateway-identity=gateway", "write NAMESPACE/NAME"),
             ("--gateway-address=http://gate", "without a port"),
             ("--allow-origins=10.0.0.0", "--allow-origins"),
             ("--state=redis://store:6379", "memory"),

@@ -12,6 +12,7 @@
 //! place for conditions in its schema; they stand beside `loadBalancer` wherever a reader of ours is asked.
 
 mod condition;
+mod list;
 mod pool;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use condition::{find, is_true};
+pub use list::{StatusList, StatusQuestion};
 
 use crate::hub::{Progress, Standing};
 use condition::{Draft, degraded_by_trouble, programmed, ready, settle};
@@ -230,7 +232,7 @@ impl Statuses {
     ) -> Vec<Change> {
         let mut health: BTreeMap<&Key, Vec<&PoolHealth>> = BTreeMap::new();
         let mut troubles = Vec::new();
-        for proxy in &progress.proxies {
+        for proxy in progress.proxies.iter().filter(|proxy| proxy.is_present()) {
             for pool in &proxy.report.pools {
                 if let Some(key) = &pool.key {
                     health.entry(key).or_default().push(pool);

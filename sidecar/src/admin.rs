@@ -12,7 +12,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use headgate_snapshot::Resource;
-use headgate_snapshot::resource::Body;
 use serde::Serialize;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -23,9 +22,6 @@ use arc_swap::ArcSwap;
 
 use crate::metrics::Metrics;
 use crate::state::{Current, Readiness};
-
-/// What stands in place of a private key.
-const REDACTED: &str = "[redacted]";
 
 /// What the pages show.
 #[derive(Clone)]
@@ -81,31 +77,7 @@ async fn config(State(shown): State<Shown>, ConnectInfo(peer): ConnectInfo<Socke
         return (StatusCode::FORBIDDEN, "only from this machine\n").into_response();
     }
     let current = shown.current.load_full();
-    let resources = current.plan.resources().entries().values().map(|entry| without_secrets(&entry.resource)).collect();
+    let resources = current.plan.resources().entries().values().map(|entry| entry.resource.without_secrets()).collect();
     let refusals = shown.reports.borrow().refusals.clone();
     Json(Enforced { version: current.plan.version().to_owned(), resources, refusals }).into_response()
-}
-
-fn without_secrets(resource: &Resource) -> Resource {
-    let mut shown = resource.clone();
-    match &mut shown.body {
-        Some(Body::Certificate(certificate)) => REDACTED.clone_into(&mut certificate.key_pem),
-        Some(Body::Gateway(_) | Body::Route(_) | Body::OriginPool(_)) | None => {}
-    }
-    shown
-}
-
-#[cfg(test)]
-mod tests {
-    use headgate_snapshot::Certificate;
-
-    use super::*;
-
-    #[test]
-    fn private_keys_are_not_shown() {
-        let certificate = Certificate { chain_pem: "chain".into(), key_pem: "secret".into() };
-        let resource = Resource { body: Some(Body::Certificate(certificate)), ..Resource::default() };
-        let text = serde_json::to_string(&without_secrets(&resource)).unwrap();
-        assert!(text.contains("chain") && text.contains(REDACTED) && !text.contains("secret"), "{text}");
-    }
 }

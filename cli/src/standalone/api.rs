@@ -10,10 +10,24 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use headgate_engine::{Chance, Plan};
-use serde_json::{Value, json};
+use headgate_operator::api::openapi::{self, Path};
+use headgate_operator::api::problem;
+use headgate_operator::status::StatusQuestion;
 
 use super::control::Control;
 use crate::explain::{self, Question};
+
+/// What would happen to a request.
+const EXPLAIN: Path = Path {
+    path: "/v1/explain",
+    summary: "What would happen to a request, step by step",
+    parameters: &[
+        ("url", true, "The URL of the request"),
+        ("method", false, "GET by default"),
+        ("headers", false, "Headers as `name: value`, one a line"),
+    ],
+    errors: &[400, 401, 503],
+};
 
 /// What the pages show. The proxy starts after its pages are known, so its plan comes later.
 #[derive(Clone)]
@@ -29,16 +43,23 @@ pub type PlanInForce = Box<dyn Fn() -> Arc<Plan> + Send + Sync>;
 
 /// The pages. With a token they need it; without one the address is a loopback address.
 pub fn routes(shown: Shown, token: Option<Arc<str>>) -> Router {
-    let routes = Router::new().route("/v1/status", get(status)).route("/v1/explain", get(explain)).with_state(shown);
+    let routes = Router::new()
+        .route(openapi::STATUS.path, get(status))
+        .route(EXPLAIN.path, get(explain))
+        .route(
+            openapi::OPENAPI.path,
+            get(|| async { Json(openapi::document(&[openapi::STATUS, EXPLAIN, openapi::OPENAPI])) }),
+        )
+        .with_state(shown);
     match token {
         Some(token) => routes.layer(middleware::from_fn_with_state(token, authorise)),
         None => routes,
     }
 }
 
-async fn status(State(shown): State<Shown>) -> Response {
+async fn status(State(shown): State<Shown>, Query(asked): Query<StatusQuestion>) -> Response {
     let Some(control) = shown.control.get().cloned() else { return starting() };
-    match tokio::task::spawn_blocking(move || control.status()).await {
+    match tokio::task::spawn_blocking(move || control.list().about(&asked).into_json()).await {
         Ok(list) => Json(list).into_response(),
         Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
     }
@@ -70,11 +91,6 @@ fn equal(one: &[u8], other: &[u8]) -> bool {
 
 fn starting() -> Response {
     problem(StatusCode::SERVICE_UNAVAILABLE, "starting; ask again in a moment")
-}
-
-fn problem(status: StatusCode, detail: &str) -> Response {
-    let body: Value = json!({ "status": status.as_u16(), "title": status.canonical_reason(), "detail": detail });
-    (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
 }
 
 #[cfg(test)]

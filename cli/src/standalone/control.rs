@@ -8,12 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use headgate_operator::hub::{Hub, Publication};
-use headgate_operator::status::{Status, Statuses};
+use headgate_operator::status::{StatusList, Statuses};
 use headgate_operator::world::{Object, ObjectKind, World};
 use headgate_snapshot::{Key, Resource};
 use headgate_translate::{Kind, ObjectKey, ObjectRef, Options, Problem, Reason, Verdict};
 use parking_lot::Mutex;
-use serde_json::{Value, json};
 
 use crate::manifest::catalogue::Catalogue;
 use crate::manifest::complaint::Complaint;
@@ -111,42 +110,22 @@ impl Control {
 
     /// Every object that headgate governs with its status, as `kubectl get -o json` shows it, and beside them what
     /// belongs to no object: the proxies with their troubles, and what is wrong with the files.
-    pub fn status(&self) -> Value {
+    pub fn list(&self) -> StatusList {
         let (verdicts, objects, complaints) = {
             let state = self.state.lock();
             let verdicts = Arc::clone(&state.verdicts);
-            let get = |object: &ObjectRef| state.world.get(ObjectKind::from(object.kind), &object.key);
-            let objects: Vec<Option<Object>> = verdicts.keys().map(get).collect();
+            let get = |object: &ObjectRef| {
+                state.world.get(ObjectKind::from(object.kind), &object.key).map(|found| (object.clone(), found))
+            };
+            let objects: BTreeMap<ObjectRef, Object> = verdicts.keys().filter_map(get).collect();
             let complaints: Vec<String> = state.complaints.iter().map(ToString::to_string).collect();
             (verdicts, objects, complaints)
         };
         let mut statuses = self.statuses.lock();
         self.say(&mut statuses, &verdicts);
-        let items = verdicts.keys().zip(&objects).map(|(object, now)| item(object, now.as_ref(), statuses.get(object)));
-        let items: Vec<Value> = items.collect();
+        let list = StatusList::new(&verdicts, |object| objects.get(object).cloned(), &statuses, &self.hub.progress());
         drop(statuses);
-        let progress = self.hub.progress();
-        let proxies = progress.proxies.iter().map(|proxy| {
-            let troubles = proxy
-                .report
-                .troubles
-                .iter()
-                .map(|trouble| json!({ "reason": trouble.reason, "message": trouble.message }));
-            json!({
-                "name": proxy.name,
-                "version": proxy.report.version,
-                "current": proxy.applied == progress.sequence,
-                "troubles": troubles.collect::<Vec<_>>(),
-            })
-        });
-        json!({
-            "apiVersion": "v1",
-            "kind": "List",
-            "metadata": { "resourceVersion": "" },
-            "items": items,
-            "proxies": proxies.collect::<Vec<_>>(),
-            "complaints": complaints,
-        })
+        StatusList { complaints, ..list }
     }
 }
 
@@ -161,45 +140,4 @@ fn is_kept_whole(resource: &Resource, kept: &BTreeSet<Key>, verdicts: &BTreeMap<
         let of_parents = verdict.parents.iter().flat_map(|parent| &parent.problems);
         verdict.problems.iter().chain(of_parents).any(missing)
     })
-}
-
-fn item(object: &ObjectRef, now: Option<&Object>, status: Option<&Status>) -> Value {
-    let kind = ObjectKind::from(object.kind);
-    let mut item = now.map_or_else(|| json!({}), shown);
-    let namespace = (!object.key.namespace.is_empty()).then_some(&object.key.namespace);
-    if item.get("metadata").is_none() {
-        item["metadata"] = json!({ "name": object.key.name });
-        if let Some(namespace) = namespace {
-            item["metadata"]["namespace"] = json!(namespace);
-        }
-    }
-    item["apiVersion"] = json!(kind.api_version());
-    item["kind"] = json!(kind.as_str());
-    if let Some(status) = status {
-        item["status"] = status_json(status);
-    }
-    item
-}
-
-fn status_json(status: &Status) -> Value {
-    serde_json::to_value(status).unwrap_or_default()
-}
-
-/// An object as JSON. Kinds without a status are not shown; Secrets are among them.
-fn shown(object: &Object) -> Value {
-    match object {
-        Object::OriginPool(object) => serde_json::to_value(object),
-        Object::GatewayClass(object) => serde_json::to_value(object),
-        Object::Gateway(object) => serde_json::to_value(object),
-        Object::HttpRoute(object) => serde_json::to_value(object),
-        Object::IngressClass(object) => serde_json::to_value(object),
-        Object::Ingress(object) => serde_json::to_value(object),
-        Object::ReferenceGrant(_)
-        | Object::Service(_)
-        | Object::EndpointSlice(_)
-        | Object::Secret(_)
-        | Object::ConfigMap(_)
-        | Object::Namespace(_) => Ok(Value::Null),
-    }
-    .unwrap_or_default()
 }

@@ -70,7 +70,7 @@ fn the_end_of_many_edits_equals_a_fresh_start() {
 fn generations_count_changes_of_content_not_of_comments() {
     let setup = Setup::new(BTreeSet::new());
     let generation = || {
-        let list = setup.control.status();
+        let list = setup.control.list().into_json();
         list["items"][0]["metadata"]["generation"].as_i64()
     };
     setup.write("a.yaml", &pool("one", "127.0.0.1:1"));

@@ -4,18 +4,18 @@ use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use headgate_snapshot::{Batch, Key, ResourceSet, diff};
+use headgate_snapshot::{Batch, Key, ResourceSet};
 use tokio::sync::watch;
 use tokio::time::{Sleep, sleep};
 
-use super::{Hub, PACE, Sent, State};
+use super::PACE;
+use super::connection::Link;
+use super::view::View;
 
 /// Batches for one proxy, in order, each the whole difference since the one before.
 #[derive(Debug)]
 pub struct Subscription {
-    hub: Arc<Hub>,
-    proxy: String,
-    connection: u64,
+    link: Arc<Link>,
     published: watch::Receiver<u64>,
     /// What the proxy has once it has applied all that was sent; nothing before a complete batch.
     has: Option<Arc<ResourceSet>>,
@@ -28,9 +28,10 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    pub(super) fn new(hub: Arc<Hub>, proxy: String, connection: u64, has: Option<ResourceSet>) -> Self {
-        let published = hub.published.subscribe();
-        Self { hub, proxy, connection, published, has: has.map(Arc::new), holds: Arc::default(), seen: 0, pace: None }
+    pub(super) fn new(link: Arc<Link>, has: Option<Arc<ResourceSet>>) -> Self {
+        let published = link.hub.published.subscribe();
+        link.hub.state.lock().turn(&link);
+        Self { link, published, has, holds: Arc::default(), seen: 0, pace: None }
     }
 
     /// Waits for the next batch. Cancelling loses nothing.
@@ -52,49 +53,57 @@ impl Subscription {
 
     /// What is pending now, without waiting and without pace.
     pub fn take(&mut self) -> Option<Batch> {
-        let hub = Arc::clone(&self.hub);
-        let mut state = hub.state.lock();
-        if state.sequence == self.seen {
+        let link = Arc::clone(&self.link);
+        let mut state = link.hub.state.lock();
+        let sequence = state.sequence;
+        if sequence == self.seen {
             return None;
         }
-        let batch = self.pending(&state);
-        self.has = Some(Arc::clone(&state.set));
-        self.holds = Arc::clone(&state.holds);
-        self.seen = state.sequence;
-        let sequence = state.sequence;
-        if let Some(proxy) = state.connected(&self.proxy, self.connection) {
-            let last = if batch.is_some() { sequence } else { proxy.sent.batch };
-            proxy.sent = Sent { batch: last, reaches: sequence };
-        }
+        let (pending, set, holds, version) = {
+            let view = state.view(&link.scope);
+            (self.pending(view), Arc::clone(&view.set), Arc::clone(&view.holds), Arc::clone(&view.version))
+        };
+        state.send(&link, sequence, pending.is_some().then_some(version));
+        // A complete batch copies the whole set; nobody waits for that.
+        drop(state);
+        let batch = pending.map(|pending| match pending {
+            Pending::Complete => set.complete(holds.iter().cloned().collect()),
+            Pending::Difference(batch) => batch,
+        });
+        self.has = Some(set);
+        self.holds = holds;
+        self.seen = sequence;
         batch.map(|batch| Batch { sequence, ..batch })
     }
 
-    /// The batch that leads from what was sent to what is published, or nothing where the proxy has it all. The
-    /// first batch is never nothing: it tells the proxy the version that it is at.
-    fn pending(&self, state: &State) -> Option<Batch> {
-        let Some(has) = &self.has else {
-            return Some(state.set.complete(state.holds.iter().cloned().collect()));
-        };
-        let mut batch = diff(has, &state.set, &state.holds).unwrap_or_else(|| Batch {
-            version: state.set.version(),
-            holds: state.holds.iter().cloned().collect(),
-            ..Batch::default()
-        });
+    /// What leads from what was sent to what is published, or nothing where the proxy has it all. The first batch is
+    /// never nothing: it tells the proxy the version that it is at.
+    fn pending(&self, view: &mut View) -> Option<Pending> {
+        let Some(has) = &self.has else { return Some(Pending::Complete) };
+        let mut batch = view.difference(has).map_or_else(
+            || Batch {
+                version: view.version.to_string(),
+                holds: view.holds.iter().cloned().collect(),
+                ..Batch::default()
+            },
+            |batch| Batch::clone(&batch),
+        );
         // What the proxy kept for an ended hold is not in `has`, so the difference cannot see it.
-        let released = self.holds.difference(&state.holds);
-        batch.removals.extend(released.filter(|key| has.get(key).is_none() && state.set.get(key).is_none()).cloned());
+        let released = self.holds.difference(&view.holds);
+        batch.removals.extend(released.filter(|key| has.get(key).is_none() && view.set.get(key).is_none()).cloned());
         let news = self.seen == 0 || !batch.upserts.is_empty() || !batch.removals.is_empty();
-        news.then_some(batch)
+        news.then_some(Pending::Difference(batch))
     }
+}
+
+/// What is to be sent.
+enum Pending {
+    Complete,
+    Difference(Batch),
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        let mut state = self.hub.state.lock();
-        if state.connected(&self.proxy, self.connection).is_some() {
-            state.proxies.remove(&self.proxy);
-            drop(state);
-            self.hub.announce_report();
-        }
+        self.link.hub.state.lock().turn(&self.link);
     }
 }

@@ -1,9 +1,17 @@
 //! Laws of the hub, and its manners towards a single proxy.
 
+mod presences;
+mod scopes;
+
 use headgate_snapshot::{Batch, Refusal};
 use proptest::prelude::*;
 
 use super::*;
+
+#[expect(clippy::disallowed_methods, reason = "any instant does, and there is no other way to make one")]
+fn start() -> Instant {
+    Instant::now()
+}
 
 fn key(name: u8) -> Key {
     Key::new("OriginPool", "default", format!("pool-{name}"))
@@ -101,7 +109,7 @@ proptest! {
         let progress = hub.progress();
         prop_assert!(progress.reached(publication.sequence));
         for (name, _) in last {
-            prop_assert_eq!(progress.standing(&key(name)), Standing { expected: 1, programmed: 1, refused: Vec::new() });
+            prop_assert_eq!(progress.standing(&key(name)), Standing { expected: 1, programmed: 1, ..Standing::default() });
         }
     }
 }
@@ -175,8 +183,8 @@ fn a_refused_key_is_not_programmed_and_the_rest_of_the_batch_is() {
     hub.report(follower.report(vec![refusal.clone()]));
     let progress = hub.progress();
     let refused = vec![("proxy".to_owned(), refusal)];
-    assert_eq!(progress.standing(&key(1)), Standing { expected: 1, programmed: 0, refused });
-    assert_eq!(progress.standing(&key(2)), Standing { expected: 1, programmed: 1, refused: Vec::new() });
+    assert_eq!(progress.standing(&key(1)), Standing { expected: 1, programmed: 0, refused, ..Standing::default() });
+    assert_eq!(progress.standing(&key(2)), Standing { expected: 1, programmed: 1, ..Standing::default() });
 }
 
 #[test]

@@ -74,27 +74,36 @@ pub fn settle(drafts: Vec<Draft>, generation: i64, previous: &[Condition], now: 
 
 /// Whether the proxies enforce the object as it is now.
 pub fn programmed(force: Force, standing: &Standing) -> Draft {
-    let Standing { expected, programmed, refused } = standing;
+    let Standing { expected, programmed, refused, silent, lost, away: _ } = standing;
     match force {
         Force::Nothing | Force::Foreign => Draft::fails(PROGRAMMED, "NotAccepted", "nothing of it is enforced"),
         Force::LastAccepted => Draft::fails(PROGRAMMED, "LastAccepted", "the spec last accepted is enforced"),
         Force::Held => Draft::fails(PROGRAMMED, "Held", "proxies enforce what they had of it"),
         Force::Current => {
             if let Some((proxy, refusal)) = refused.first() {
-                let others = match refused.len() - 1 {
-                    0 => String::new(),
-                    others => format!(" (and {others} more)"),
-                };
+                let others = others(refused.len());
                 Draft::fails(PROGRAMMED, &refusal.reason, format!("proxy {proxy}{others}: {}", refusal.message))
+            } else if let Some(proxy) = silent.first() {
+                let (others, answer) = (others(silent.len()), if silent.len() > 1 { "do" } else { "does" });
+                Draft::fails(PROGRAMMED, "ProxySilent", format!("proxy {proxy}{others} {answer} not answer"))
             } else if *expected == 0 {
                 Draft::fails(PROGRAMMED, "NoProxies", "no proxy is connected")
             } else if programmed < expected {
-                Draft::fails(PROGRAMMED, "Pending", format!("{programmed} of {expected} proxies have applied it"))
+                let lost = match lost.first() {
+                    None => String::new(),
+                    Some(proxy) => format!("; the connection to proxy {proxy}{} is lost", others(lost.len())),
+                };
+                Draft::fails(PROGRAMMED, "Pending", format!("{programmed} of {expected} proxies have applied it{lost}"))
             } else {
                 Draft::holds(PROGRAMMED, PROGRAMMED, "")
             }
         }
     }
+}
+
+/// How many there are beside the one that is named.
+fn others(all: usize) -> String {
+    if all > 1 { format!(" (and {} more)", all - 1) } else { String::new() }
 }
 
 /// The summary: what keeps the object from serving, in the order in which a user would look for it.

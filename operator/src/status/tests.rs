@@ -10,7 +10,7 @@ const EARLY: Timestamp = Timestamp::UNIX_EPOCH;
 const LATE: Timestamp = Timestamp::MAX;
 
 fn applied() -> Standing {
-    Standing { expected: 1, programmed: 1, refused: Vec::new() }
+    Standing { expected: 1, programmed: 1, ..Standing::default() }
 }
 
 fn health(origins: &[(&str, u32, u32)]) -> PoolHealth {
@@ -72,7 +72,8 @@ fn a_pool_without_proxies_says_so() {
 #[test]
 fn a_pool_that_a_proxy_refuses_says_why() {
     let refusal = Refusal { key: None, reason: "UnknownFeature".to_owned(), message: "needs `geo`".to_owned() };
-    let standing = Standing { expected: 2, programmed: 1, refused: vec![("edge-1".to_owned(), refusal)] };
+    let standing =
+        Standing { expected: 2, programmed: 1, refused: vec![("edge-1".to_owned(), refusal)], ..Standing::default() };
     let status = observe(&pool(), &standing, &[], Kind::OriginPool);
     let programmed = find(status.conditions(), PROGRAMMED).expect("told");
     assert_eq!(
@@ -83,10 +84,36 @@ fn a_pool_that_a_proxy_refuses_says_why() {
 
 #[test]
 fn a_pool_on_its_way_is_pending() {
-    let standing = Standing { expected: 3, programmed: 2, refused: Vec::new() };
+    let standing = Standing { expected: 3, programmed: 2, ..Standing::default() };
     let status = observe(&pool(), &standing, &[], Kind::OriginPool);
     let programmed = find(status.conditions(), PROGRAMMED).expect("told");
     assert_eq!(programmed.message, "2 of 3 proxies have applied it");
+}
+
+#[test]
+fn a_silent_proxy_and_a_lost_one_are_named() {
+    let check = |standing: &Standing, expected: (&str, &str)| {
+        let status = observe(&pool(), standing, &[], Kind::OriginPool);
+        let programmed = find(status.conditions(), PROGRAMMED).expect("told");
+        assert_eq!((programmed.reason.as_str(), programmed.message.as_str()), expected);
+    };
+    let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+    let one = Standing { expected: 2, programmed: 1, silent: names(&["edge-1"]), ..Standing::default() };
+    check(&one, ("ProxySilent", "proxy edge-1 does not answer"));
+    let two = Standing { expected: 3, programmed: 1, silent: names(&["edge-1", "edge-2"]), ..Standing::default() };
+    check(&two, ("ProxySilent", "proxy edge-1 (and 1 more) do not answer"));
+    let lost = Standing { expected: 2, programmed: 1, lost: names(&["edge-2"]), ..Standing::default() };
+    check(&lost, ("Pending", "1 of 2 proxies have applied it; the connection to proxy edge-2 is lost"));
+}
+
+#[test]
+fn proxies_that_are_away_are_listed_the_longest_away_first() {
+    let away = vec![("b".to_owned(), LATE), ("c".to_owned(), EARLY), ("a".to_owned(), LATE)];
+    let Status::OriginPool(status) = observe(&pool(), &Standing { away, ..applied() }, &[], Kind::OriginPool) else {
+        unreachable!("a pool's status")
+    };
+    let names: Vec<&str> = status.away.iter().map(|proxy| proxy.name.as_str()).collect();
+    assert_eq!(names, ["c", "a", "b"]);
 }
 
 #[test]

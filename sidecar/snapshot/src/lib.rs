@@ -17,6 +17,7 @@ mod diff;
 mod expression;
 mod header;
 mod key;
+mod redacted;
 mod set;
 
 #[allow(missing_docs, clippy::all, clippy::pedantic, clippy::unwrap_used)] // Generated; the comments of the .proto are its docs.
@@ -35,13 +36,13 @@ use std::fmt;
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Token").field("token", &"[redacted]").finish()
+        f.debug_struct("Token").field("token", &redacted::REDACTED).finish()
     }
 }
 
 impl fmt::Debug for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Certificate").field("chain_pem", &self.chain_pem).field("key_pem", &"[redacted]").finish()
+        f.debug_struct("Certificate").field("chain_pem", &self.chain_pem).field("key_pem", &redacted::REDACTED).finish()
     }
 }
 

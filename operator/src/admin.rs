@@ -1,0 +1,68 @@
+//! The admin listener: whether the process lives, whether it is ready, what it counts, what it publishes.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::{ConnectInfo, State};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use headgate_snapshot::Resource;
+use prometheus::{Registry, TextEncoder};
+use serde::Serialize;
+
+use crate::api::problem;
+use crate::hub::Hub;
+
+#[derive(Clone)]
+struct Shown {
+    hub: Arc<Hub>,
+    registry: Registry,
+}
+
+/// What is published.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Published {
+    version: String,
+    sequence: u64,
+    resources: Vec<Resource>,
+}
+
+/// The routes of `--admin`, to be served with the addresses of the peers:
+/// `into_make_service_with_connect_info::<SocketAddr>()`.
+pub fn routes(hub: Arc<Hub>, registry: Registry) -> Router {
+    Router::new()
+        .route("/livez", get(|| async { "live\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/v1/config", get(config))
+        .with_state(Shown { hub, registry })
+}
+
+/// Ready once the first translation of a complete world is published, from then on always.
+async fn ready(State(shown): State<Shown>) -> Response {
+    if *shown.hub.publications().borrow() > 0 {
+        "ready\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "the cluster's objects are not all read yet\n").into_response()
+    }
+}
+
+async fn metrics(State(shown): State<Shown>) -> Response {
+    match TextEncoder::new().encode_to_string(&shown.registry.gather()) {
+        Ok(text) => ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
+        Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
+async fn config(State(shown): State<Shown>, ConnectInfo(peer): ConnectInfo<SocketAddr>) -> Response {
+    if !peer.ip().to_canonical().is_loopback() {
+        return problem(StatusCode::FORBIDDEN, "only from this machine");
+    }
+    let progress = shown.hub.progress();
+    let resources = progress.set.entries().values().map(|entry| entry.resource.without_secrets()).collect();
+    Json(Published { version: progress.set.version(), sequence: progress.sequence, resources }).into_response()
+}

@@ -1,0 +1,263 @@
+//! What the hub keeps under its lock, and each change of it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use headgate_snapshot::{Entry, Key, Report, Resource, ResourceSet, changes};
+use jiff::Timestamp;
+
+use super::connection::Link;
+use super::presence::{Attendance, Presence};
+use super::progress::{Progress, ProxyProgress, ScopeProgress};
+use super::view::View;
+use super::{Publication, Scope};
+
+/// Most batches of one proxy that wait for its word; of older ones it is not known any more what they were.
+const UNANSWERED: usize = 64;
+
+/// Most proxies that are remembered as away; the longest away are forgotten first.
+const MOST_AWAY: usize = 256;
+
+/// Everything that the hub knows.
+#[derive(Debug)]
+pub(super) struct State {
+    /// Number of publications that changed something; 0 before the first, which may be empty.
+    pub(super) sequence: u64,
+    set: Arc<ResourceSet>,
+    holds: Arc<BTreeSet<Key>>,
+    /// What each scope in use sees of it. Everything is always in use.
+    views: BTreeMap<Scope, View>,
+    proxies: BTreeMap<String, Proxy>,
+    connections: u64,
+}
+
+/// One known proxy.
+#[derive(Debug)]
+pub(super) struct Proxy {
+    /// Number of its newest connection.
+    connection: u64,
+    scope: Scope,
+    pub(super) presence: Presence,
+    /// The batches sent to it by a subscription that lives, from the one that it has applied last on. Empty: it takes
+    /// its batches elsewhere.
+    sent: VecDeque<Sent>,
+    /// The publication that the last batch brings the proxy to: a later one than the batch's own where what was
+    /// published since was taken back.
+    reaches: u64,
+    /// The batch that the proxy has told to have applied.
+    applied: u64,
+    report: Arc<Report>,
+}
+
+/// A batch on its way.
+#[derive(Clone, Debug)]
+struct Sent {
+    batch: u64,
+    version: Arc<str>,
+}
+
+impl Proxy {
+    /// Takes a report. A number counts only together with the version that was sent with it: numbers of another
+    /// replica mean nothing here.
+    pub(super) fn take(&mut self, report: Report) {
+        let is_known = |sent: &Sent| sent.batch == report.sequence && *sent.version == *report.version;
+        if let Some(position) = self.sent.iter().position(is_known) {
+            self.sent.drain(..position);
+            self.applied = report.sequence;
+        }
+        self.report = Arc::new(report);
+    }
+
+    /// The latest publication that the proxy has applied; `version` is what its scope is at, and `sequence` the
+    /// publication that brought it there.
+    fn applied(&self, version: &str, sequence: u64) -> u64 {
+        match self.sent.back() {
+            Some(last) if last.batch == self.applied => self.reaches,
+            Some(_) => self.applied,
+            None if sequence > 0 && self.report.version == version => sequence,
+            None => 0,
+        }
+    }
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            sequence: 0,
+            set: Arc::default(),
+            holds: Arc::default(),
+            views: BTreeMap::from([(Scope::All, View::default())]),
+            proxies: BTreeMap::new(),
+            connections: 0,
+        }
+    }
+}
+
+impl State {
+    pub(super) fn publish(
+        &mut self,
+        resources: impl IntoIterator<Item = Resource>,
+        holds: BTreeSet<Key>,
+    ) -> Publication {
+        let mut resources: Vec<Resource> = resources.into_iter().collect();
+        // What translate gives is in this order already, which makes it one walk.
+        resources.sort_by(|one, other| one.key.cmp(&other.key));
+        let old = self.set.entries().iter().map(|(key, entry)| (&**key, entry));
+        let new = resources.iter().filter_map(|resource| Some((resource.key.as_ref()?, resource)));
+        // Comparing costs less than hashing, so an entry is made only of what changed.
+        let (mut upserts, mut removals) = (Vec::new(), Vec::new());
+        for (key, resource) in changes(old, new, |entry, resource| *entry.resource == **resource) {
+            match resource {
+                Some(resource) => upserts.push((key.clone(), Entry::new(resource.clone()))),
+                None if holds.contains(key) => {}
+                None => removals.push(key.clone()),
+            }
+        }
+
+        let (upserted, removed) = (upserts.len(), removals.len());
+        if self.sequence == 0 || upserted > 0 || removed > 0 || *self.holds != holds {
+            self.sequence += 1;
+            self.holds = Arc::new(holds);
+            let set = Arc::make_mut(&mut self.set);
+            for key in &removals {
+                set.remove(key);
+            }
+            for (key, entry) in upserts {
+                set.insert(key, entry);
+            }
+            for (scope, view) in &mut self.views {
+                view.follow(scope, &self.set, &self.holds, self.sequence);
+            }
+        }
+        Publication { sequence: self.sequence, version: self.set.version(), upserts: upserted, removals: removed }
+    }
+
+    /// What a scope sees.
+    pub(super) fn view(&mut self, scope: &Scope) -> &mut View {
+        let Self { sequence, set, holds, views, .. } = self;
+        // A scope is copied only where it is new.
+        if !views.contains_key(scope) {
+            let mut view = View::default();
+            view.follow(scope, set, holds, *sequence);
+            views.insert(scope.clone(), view);
+        }
+        views.entry(scope.clone()).or_default()
+    }
+
+    pub(super) fn connect(&mut self, proxy: &str, scope: Scope, presence: Presence) -> u64 {
+        self.connections += 1;
+        self.view(&scope);
+        let connected = Proxy {
+            connection: self.connections,
+            scope,
+            presence,
+            sent: VecDeque::new(),
+            reaches: 0,
+            applied: 0,
+            report: Arc::new(Report { proxy: proxy.to_owned(), ..Report::default() }),
+        };
+        self.proxies.insert(proxy.to_owned(), connected);
+        self.drop_unused_views();
+        self.connections
+    }
+
+    /// A report by the name of its proxy. False where that is not connected.
+    pub(super) fn report(&mut self, report: Report) -> bool {
+        let Some(proxy) = self.proxies.get_mut(&report.proxy) else { return false };
+        proxy.take(report);
+        true
+    }
+
+    /// The proxy of a connection, unless a newer connection took its place.
+    pub(super) fn connected(&mut self, link: &Link) -> Option<&mut Proxy> {
+        self.proxies.get_mut(&link.proxy).filter(|known| known.connection == link.number)
+    }
+
+    /// A subscription begins or ends: batches of the one before, and what was said of them, count no more.
+    pub(super) fn turn(&mut self, link: &Link) {
+        if let Some(proxy) = self.connected(link) {
+            proxy.sent.clear();
+            (proxy.reaches, proxy.applied) = (0, 0);
+        }
+    }
+
+    /// A subscription brings the proxy to a publication, by a batch of this version or by nothing at all.
+    pub(super) fn send(&mut self, link: &Link, sequence: u64, version: Option<Arc<str>>) {
+        if let Some(proxy) = self.connected(link) {
+            if let Some(version) = version {
+                if proxy.sent.len() == UNANSWERED {
+                    proxy.sent.pop_front();
+                }
+                proxy.sent.push_back(Sent { batch: sequence, version });
+            }
+            proxy.reaches = sequence;
+        }
+    }
+
+    /// The connection ended without goodbye. True where that changed something.
+    pub(super) fn lose(&mut self, link: &Link) -> bool {
+        let Some(proxy) = self.connected(link) else { return false };
+        proxy.sent.clear();
+        if !proxy.presence.lose() {
+            self.forget(link);
+        }
+        true
+    }
+
+    /// Nothing is expected of the proxy any more.
+    pub(super) fn forget(&mut self, link: &Link) {
+        if self.connected(link).is_some() {
+            self.proxies.remove(&link.proxy);
+            self.drop_unused_views();
+        }
+    }
+
+    /// Brings the presence of all proxies up to date. True where one changed.
+    pub(super) fn look(&mut self, now: Instant, wall: Timestamp) -> bool {
+        let mut changed = false;
+        for proxy in self.proxies.values_mut() {
+            changed |= proxy.presence.look(now, wall);
+        }
+        let known = self.proxies.len();
+        self.proxies.retain(|_, proxy| !proxy.presence.is_forgotten(now));
+        let is_away = |proxy: &Proxy| matches!(proxy.presence.attendance, Attendance::Away { .. });
+        while self.proxies.values().filter(|proxy| is_away(proxy)).count() > MOST_AWAY {
+            let away = self.proxies.iter().filter(|(_, proxy)| is_away(proxy));
+            let longest = away.max_by_key(|(_, proxy)| proxy.presence.silence(now)).map(|(name, _)| name.clone());
+            self.proxies.retain(|name, _| Some(name) != longest.as_ref());
+        }
+        if self.proxies.len() < known {
+            self.drop_unused_views();
+            changed = true;
+        }
+        changed
+    }
+
+    /// How far every known proxy is.
+    pub(super) fn progress(&self) -> Progress {
+        let Self { sequence, set, holds: _, views, proxies, connections: _ } = self;
+        let positions: BTreeMap<&Scope, (usize, &View)> =
+            views.iter().enumerate().map(|(position, (scope, view))| (scope, (position, view))).collect();
+        let proxies = proxies.iter().filter_map(|(name, proxy)| {
+            let (position, view) = positions.get(&proxy.scope)?;
+            Some(ProxyProgress {
+                name: name.clone(),
+                attendance: proxy.presence.attendance,
+                applied: proxy.applied(&view.version, *sequence),
+                report: Arc::clone(&proxy.report),
+                view: *position,
+            })
+        });
+        let views = views
+            .iter()
+            .map(|(scope, view)| ScopeProgress { scope: scope.clone(), changed: Arc::clone(&view.changed) });
+        Progress { sequence: *sequence, set: Arc::clone(set), views: views.collect(), proxies: proxies.collect() }
+    }
+
+    fn drop_unused_views(&mut self) {
+        let Self { views, proxies, .. } = self;
+        let used: BTreeSet<&Scope> = proxies.values().map(|proxy| &proxy.scope).collect();
+        views.retain(|scope, _| *scope == Scope::All || used.contains(scope));
+    }
+}

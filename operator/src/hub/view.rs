@@ -1,0 +1,64 @@
+//! What all proxies of one scope have in common, computed once a publication.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use headgate_snapshot::{Batch, Key, ResourceSet, diff};
+
+use super::scope::{Scope, knows};
+
+/// The published set as one scope sees it.
+#[derive(Debug, Default)]
+pub(super) struct View {
+    pub(super) set: Arc<ResourceSet>,
+    pub(super) holds: Arc<BTreeSet<Key>>,
+    /// The publication that changed a key last, or brought it into the scope.
+    pub(super) changed: Arc<BTreeMap<Key, u64>>,
+    /// Content version of the set.
+    pub(super) version: Arc<str>,
+    /// The difference that was asked for last: most proxies of a scope are at the same set.
+    step: Option<Step>,
+}
+
+#[derive(Debug)]
+struct Step {
+    from: Arc<ResourceSet>,
+    batch: Option<Arc<Batch>>,
+}
+
+impl View {
+    /// Brings the view to a publication.
+    pub(super) fn follow(
+        &mut self,
+        scope: &Scope,
+        whole: &Arc<ResourceSet>,
+        holds: &Arc<BTreeSet<Key>>,
+        sequence: u64,
+    ) {
+        let set = scope.select(whole);
+        let changed = Arc::make_mut(&mut self.changed);
+        for (key, entry) in set.changes_since(&self.set) {
+            match entry {
+                Some(_) => changed.insert(key.clone(), sequence),
+                None => changed.remove(key),
+            };
+        }
+        self.version = set.version().into();
+        self.set = set;
+        self.holds = scope.select_holds(holds);
+        self.step = None;
+    }
+
+    /// The batch that leads from a set to this view, or nothing where they are equal. Keys of unknown kinds stay.
+    pub(super) fn difference(&mut self, from: &Arc<ResourceSet>) -> Option<Arc<Batch>> {
+        if let Some(step) = self.step.as_ref().filter(|step| Arc::ptr_eq(&step.from, from)) {
+            return step.batch.clone();
+        }
+        let batch = diff(from, &self.set, &self.holds).map(|mut batch| {
+            batch.removals.retain(|key| knows(&key.kind));
+            Arc::new(batch)
+        });
+        self.step = Some(Step { from: Arc::clone(from), batch: batch.clone() });
+        batch
+    }
+}
