@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tracing::debug;
 
+use crate::clock;
 use crate::control::Control;
 use crate::control::run::{Parts, run};
 use crate::election::lease;
@@ -25,7 +26,6 @@ use crate::settings::Settings;
 use crate::watch::Watches;
 use crate::world::ObjectKind;
 use crate::write::{Desk, Site, Writer};
-use crate::clock;
 
 /// Events that may wait to be told.
 const HAPPENINGS: usize = 1024;

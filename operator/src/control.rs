@@ -10,6 +10,8 @@
 
 pub mod run;
 mod sources;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -47,7 +49,15 @@ pub struct Control {
     controller: String,
     metrics: Metrics,
     state: Mutex<State>,
-    statuses: Mutex<Statuses>,
+    book: Mutex<Book>,
+}
+
+/// What is said of the objects.
+#[derive(Debug, Default)]
+struct Book {
+    statuses: Statuses,
+    /// The verdicts that it follows from. An object that is in here and has no status is not ours.
+    verdicts: Arc<BTreeMap<ObjectRef, Verdict>>,
 }
 
 #[derive(Debug)]
@@ -68,8 +78,6 @@ pub struct Taken {
     pub world: bool,
     /// The object whose stored status may have changed.
     pub status: Option<ObjectRef>,
-    /// Whether the view of the world may be more complete.
-    pub progress: bool,
 }
 
 /// What a translation led to.
@@ -97,7 +105,7 @@ impl Control {
             verdicts: Arc::default(),
             is_published: false,
         };
-        Self { hub, controller, metrics, state: Mutex::new(state), statuses: Mutex::default() }
+        Self { hub, controller, metrics, state: Mutex::new(state), book: Mutex::default() }
     }
 
     /// `controllerName` that signs entries of a route's status.
@@ -117,19 +125,25 @@ impl Control {
             Told::Remove(key) => state.remove(&source, &key),
             Told::Listed { began } => {
                 state.sources.listed(&source, began);
-                self.metrics.watch_synced.with_label_values(&[source.kind().as_str()]).set(1);
-                Taken { world: !state.is_published || matches!(source, Source::One(_)), progress: true, status: None }
+                self.mark_synced(&source, true);
+                Taken { world: !state.is_published || matches!(source, Source::One(_)), status: None }
             }
             Told::Resumed => {
                 state.sources.resumed(&source);
-                self.metrics.watch_synced.with_label_values(&[source.kind().as_str()]).set(1);
+                self.mark_synced(&source, true);
                 Taken::default()
             }
             Told::Absent { absence, message } => {
                 state.sources.absent(&source, absence, message, now);
-                self.metrics.watch_synced.with_label_values(&[source.kind().as_str()]).set(0);
-                Taken { world: !state.is_published, progress: true, status: None }
+                self.mark_synced(&source, false);
+                Taken { world: !state.is_published, status: None }
             }
+        }
+    }
+
+    fn mark_synced(&self, source: &Source, is_synced: bool) {
+        if let Source::Kind(kind) = source {
+            self.metrics.watch_synced.with_label_values(&[kind.as_str()]).set(i64::from(is_synced));
         }
     }
 
@@ -169,35 +183,47 @@ impl Control {
 
     /// Joins what the proxies tell with the verdicts, and returns the objects whose status changed.
     pub fn observe(&self, wall: Timestamp) -> Vec<Change> {
-        let (verdicts, seeds) = {
-            let state = self.state.lock();
-            let statuses = self.statuses.lock();
-            let verdicts = Arc::clone(&state.verdicts);
-            // A status that an earlier leader wrote goes on: its transition times stay.
-            let unseen = verdicts.keys().filter(|object| statuses.get(object).is_none());
-            let seeds = unseen.filter_map(|object| {
-                let status = state.stored.get(object)?.status.as_ref()?;
-                Some((object.clone(), Status::read(object.kind, status, &self.controller)?))
-            });
-            let seeds: Vec<_> = seeds.collect();
-            (verdicts, seeds)
-        };
-        let mut statuses = self.statuses.lock();
-        for (object, status) in seeds {
-            statuses.seed(object, status);
-        }
-        statuses.update(&verdicts, &self.hub.progress(), &self.controller, wall)
+        self.bring_up_to_date(&mut self.book.lock(), wall)
     }
 
     /// Begins the book of statuses anew from what is stored: what another leader wrote is not written again.
-    pub fn forget_statuses(&self) {
-        *self.statuses.lock() = Statuses::default();
+    pub fn begin_statuses(&self, wall: Timestamp) -> Vec<Change> {
+        let mut fresh = Book::default();
+        let changes = self.bring_up_to_date(&mut fresh, wall);
+        *self.book.lock() = fresh;
+        changes
     }
 
-    /// The status that an object should have, and what is stored of it.
-    pub fn due(&self, object: &ObjectRef) -> (Option<Status>, Option<Stored>) {
-        let status = self.statuses.lock().get(object).cloned();
-        (status, self.state.lock().stored.get(object).cloned())
+    fn bring_up_to_date(&self, book: &mut Book, wall: Timestamp) -> Vec<Change> {
+        let Book { statuses, verdicts } = book;
+        {
+            let state = self.state.lock();
+            verdicts.clone_from(&state.verdicts);
+            // A status that an earlier leader wrote goes on, with its transition times.
+            let unseen: Vec<&ObjectRef> = verdicts.keys().filter(|object| statuses.get(object).is_none()).collect();
+            for object in unseen {
+                let stored = state.stored.get(object).and_then(|stored| stored.status.as_ref());
+                if let Some(status) = stored.and_then(|stored| Status::read(object.kind, stored, &self.controller)) {
+                    statuses.seed(object.clone(), status);
+                }
+            }
+        }
+        statuses.update(verdicts, &self.hub.progress(), &self.controller, wall)
+    }
+
+    /// The status that an object should have, absent where it is not ours.
+    pub fn status(&self, object: &ObjectRef) -> Option<Status> {
+        self.book.lock().statuses.get(object).cloned()
+    }
+
+    /// The status that an object should have and what is stored of it, absent where it is gone or was not judged yet.
+    pub fn due(&self, object: &ObjectRef) -> Option<(Option<Status>, Stored)> {
+        let status = {
+            let book = self.book.lock();
+            book.verdicts.get(object)?;
+            book.statuses.get(object).cloned()
+        };
+        Some((status, self.state.lock().stored.get(object).cloned()?))
     }
 
     /// Every object that has, or should have, a status of ours.
@@ -257,8 +283,8 @@ impl Control {
             (Arc::clone(&state.verdicts), objects, state.sources.troubles())
         };
         let progress = self.hub.progress();
-        let statuses = self.statuses.lock();
-        let list = StatusList::new(&verdicts, |object| objects.get(object).cloned(), &statuses, &progress);
+        let book = self.book.lock();
+        let list = StatusList::new(&verdicts, |object| objects.get(object).cloned(), &book.statuses, &progress);
         Some(StatusList { complaints: troubles, ..list })
     }
 }
@@ -291,7 +317,7 @@ impl State {
                 self.world.refuse(kind, key, problem)
             }
         };
-        Taken { world, status: governed, progress: false }
+        Taken { world, status: governed }
     }
 
     fn remove(&mut self, source: &Source, key: &ObjectKey) -> Taken {

@@ -147,7 +147,10 @@ mod tests {
             observed_generation: Some(1),
             last_transition_time: Time(jiff::Timestamp::UNIX_EPOCH),
         });
-        Status::OriginPool(Box::new(OriginPoolStatus { conditions: conditions.collect(), ..OriginPoolStatus::default() }))
+        Status::OriginPool(Box::new(OriginPoolStatus {
+            conditions: conditions.collect(),
+            ..OriginPoolStatus::default()
+        }))
     }
 
     #[track_caller]
@@ -158,19 +161,12 @@ mod tests {
         assert_eq!(told, expected);
     }
 
-    const NEW: &[(&str, &str, &str)] =
-        &[("Accepted", "True", "Accepted"), ("Programmed", "False", "Pending")];
-    const SERVED: &[(&str, &str, &str)] =
-        &[("Accepted", "True", "Accepted"), ("Programmed", "True", "Programmed")];
-    const SILENT: &[(&str, &str, &str)] =
-        &[("Accepted", "True", "Accepted"), ("Programmed", "False", "ProxySilent")];
-    const INVALID: &[(&str, &str, &str)] =
-        &[("Accepted", "False", "Invalid"), ("Programmed", "False", "NotAccepted")];
-    const HELD: &[(&str, &str, &str)] = &[
-        ("Accepted", "True", "Accepted"),
-        ("Programmed", "True", "Programmed"),
-        ("Degraded", "True", "HostHeld"),
-    ];
+    const NEW: &[(&str, &str, &str)] = &[("Accepted", "True", "Accepted"), ("Programmed", "False", "Pending")];
+    const SERVED: &[(&str, &str, &str)] = &[("Accepted", "True", "Accepted"), ("Programmed", "True", "Programmed")];
+    const SILENT: &[(&str, &str, &str)] = &[("Accepted", "True", "Accepted"), ("Programmed", "False", "ProxySilent")];
+    const INVALID: &[(&str, &str, &str)] = &[("Accepted", "False", "Invalid"), ("Programmed", "False", "NotAccepted")];
+    const HELD: &[(&str, &str, &str)] =
+        &[("Accepted", "True", "Accepted"), ("Programmed", "True", "Programmed"), ("Degraded", "True", "HostHeld")];
 
     #[test]
     fn what_passes_by_itself_is_not_told_and_what_matters_is_told_once() {

@@ -36,7 +36,8 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let stream_listener = listen(settings.stream, "--stream").await?;
     let api_listener = listen(settings.api, "--api").await?;
     let admin_listener = listen(settings.admin, "--admin").await?;
-    let config = cluster::config(&settings).await.context("cannot find out how to reach the API server; give --kubeconfig")?;
+    let config =
+        cluster::config(&settings).await.context("cannot find out how to reach the API server; give --kubeconfig")?;
     let client = kube::Client::try_from(config.clone()).context("cannot make a client of the API server")?;
 
     let (hub, registry) = (Arc::new(Hub::default()), Registry::new());

@@ -11,6 +11,7 @@
 //!
 //! Secrets are never listed: a source of its own watches each one that is referred to, by its name.
 
+mod failure;
 mod listing;
 mod reading;
 mod source;

@@ -177,8 +177,7 @@ impl Writer {
 
     /// Writes what differs of one object, now or later.
     fn look(&mut self, object: ObjectRef, now: Instant) {
-        let (status, stored) = self.control.due(&object);
-        let Some(stored) = stored else {
+        let Some((status, stored)) = self.control.due(&object) else {
             self.pacer.forget(&object);
             return;
         };

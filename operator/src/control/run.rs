@@ -3,7 +3,6 @@
 //! The first change of a quiet time is published at once; later ones wait until [`PACE`] has passed since the last
 //! publication. Translation runs beside the runtime's threads, so that a large world delays no stream.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -77,9 +76,6 @@ struct Loop {
     observe: Instant,
     /// The term of this replica, and when it was noticed.
     term: Option<(u64, Instant)>,
-    is_synced: bool,
-    /// Writes of claims that wait for the one under way of the same name.
-    wanted: BTreeMap<String, Write>,
     claiming: JoinSet<(String, anyhow::Result<Shard>)>,
     claim_after: Option<Instant>,
 }
@@ -98,8 +94,6 @@ pub async fn run(parts: Parts) {
         changed: None,
         observe: now + OBSERVATION_PERIOD,
         term: None,
-        is_synced: false,
-        wanted: BTreeMap::new(),
         claiming: JoinSet::new(),
         claim_after: None,
     };
@@ -133,7 +127,9 @@ impl Loop {
                 self.changed.get_or_insert(now);
                 self.plan_publication(now);
             }
-            self.parts.desk.ask(taken.status);
+            if let Some(object) = taken.status {
+                self.parts.desk.ask([object]);
+            }
         }
         self.parts.metrics.queue.set(i64::try_from(self.parts.watches.waiting()).unwrap_or(i64::MAX));
     }
@@ -152,7 +148,7 @@ impl Loop {
             self.claim_after = None;
             self.plan_publication(now);
         }
-        self.judge_sync();
+        self.judge_sync().await;
         if self.observe <= clock::instant() {
             self.observe().await;
         }
@@ -194,26 +190,23 @@ impl Loop {
         self.observe = self.observe.min(now);
     }
 
-    /// Writes claims, if this replica leads. One write a name is under way at most.
+    /// Writes claims, if this replica leads. While some are under way nothing else is written: their end leads to the
+    /// next publication, which says what is still to write.
     fn keep_claims(&mut self, writes: Vec<Write>, now: Instant) {
-        self.wanted.clear();
-        if !self.parts.leadership.borrow().leads(now) {
+        if !self.parts.leadership.borrow().leads(now) || !self.claiming.is_empty() || self.claim_after.is_some() {
             return;
         }
-        self.wanted.extend(writes.into_iter().map(|write| (write.name.clone(), write)));
-        if self.claiming.is_empty() && self.claim_after.is_none() {
-            for (name, write) in std::mem::take(&mut self.wanted) {
-                let (api, leadership) = (self.claims.clone(), self.parts.leadership.subscribe());
-                self.claiming.spawn(async move {
-                    let leads = leadership.borrow().leads(clock::instant());
-                    let written = if leads {
-                        claims::store::write(&api, &write, MANAGER).await
-                    } else {
-                        Err(anyhow::anyhow!("this replica leads no more"))
-                    };
-                    (name, written)
-                });
-            }
+        for write in writes {
+            let (api, leadership) = (self.claims.clone(), self.parts.leadership.subscribe());
+            self.claiming.spawn(async move {
+                let leads = leadership.borrow().leads(clock::instant());
+                let written = if leads {
+                    claims::store::write(&api, &write, MANAGER).await
+                } else {
+                    Err(anyhow::anyhow!("this replica leads no more"))
+                };
+                (write.name, written)
+            });
         }
     }
 
@@ -258,64 +251,66 @@ impl Loop {
         self.parts.metrics.leader.set(i64::from(leads));
     }
 
-    /// A replica is synced once it has published everything; a leader, everything since its term began.
-    fn judge_sync(&mut self) {
+    /// A replica is synced once it has published everything; a leader, everything since its term began. What the leader
+    /// before wrote is read from what is stored before anything is written.
+    async fn judge_sync(&mut self) {
         let now = clock::instant();
         if self.due.is_some_and(|due| due <= now) {
             return;
         }
-        let control = &self.parts.control;
         let is_synced = match self.term {
-            Some((_, began)) => control.is_fresh(began, now),
-            None => control.is_published(),
+            Some((_, began)) => self.parts.control.is_fresh(began, now),
+            None => self.parts.control.is_published(),
         };
         let term = self.term.map(|(term, _)| term);
-        let mut begins = false;
-        self.parts.leadership.send_if_modified(|known| {
+        let begins = is_synced && term.is_some() && !self.parts.leadership.borrow().synced;
+        let changes = if begins { self.look(true).await } else { Vec::new() };
+        let is_changed = self.parts.leadership.send_if_modified(|known| {
             // The election may have begun a term that this loop has not noticed yet.
-            if known.until.is_some() && term != Some(known.term) {
-                return false;
-            }
-            let is_new = known.synced != is_synced;
-            begins = is_new && is_synced && term.is_some();
-            known.synced = is_synced;
-            is_new
+            let is_behind = known.until.is_some() && term != Some(known.term);
+            let is_changed = !is_behind && known.synced != is_synced;
+            known.synced = if is_changed { is_synced } else { known.synced };
+            is_changed
         });
-        self.is_synced = is_synced;
-        if begins {
+        if begins && is_changed {
             info!(term, "has seen everything and leads");
-            self.parts.control.forget_statuses();
+            self.tell(&changes);
             self.parts.desk.ask(self.parts.control.objects());
-            self.observe = now;
             self.plan_publication(now);
         }
     }
 
     async fn observe(&mut self) {
-        let control = Arc::clone(&self.parts.control);
-        let observed = tokio::task::spawn_blocking(move || control.observe(clock::timestamp())).await;
+        let changes = self.look(false).await;
         self.observe = clock::instant() + OBSERVATION_PERIOD;
-        let Ok(changes) = observed else { return };
-        if !self.parts.leadership.borrow().leads(clock::instant()) {
-            return;
+        if self.parts.leadership.borrow().leads(clock::instant()) {
+            self.tell(&changes);
+            self.parts.desk.ask(changes.into_iter().map(|change| change.object));
         }
-        for change in &changes {
-            self.tell(change);
-        }
-        self.parts.desk.ask(changes.into_iter().map(|change| change.object));
     }
 
-    fn tell(&self, change: &Change) {
-        let Change { object, before } = change;
-        // Nothing of an Ingress is stored, so a new leader does not know what was told.
-        if before.is_none() && matches!(object.kind, Kind::Ingress | Kind::IngressClass) {
-            return;
-        }
-        let (Some(after), _) = self.parts.control.due(object) else { return };
-        for happening in events::of(before.as_ref(), &after) {
-            self.parts.metrics.events.with_label_values(&[happening.reason.as_str()]).inc();
-            // Events are a courtesy: where too many wait, some are not told.
-            let _ = self.parts.happenings.try_send((object.clone(), happening));
+    /// Brings the book of statuses up to date, beginning it anew where a term begins.
+    async fn look(&self, begins: bool) -> Vec<Change> {
+        let control = Arc::clone(&self.parts.control);
+        let looked = tokio::task::spawn_blocking(move || {
+            if begins { control.begin_statuses(clock::timestamp()) } else { control.observe(clock::timestamp()) }
+        });
+        // A panic in there is told by the runtime; the next look tries again.
+        looked.await.unwrap_or_default()
+    }
+
+    fn tell(&self, changes: &[Change]) {
+        for Change { object, before } in changes {
+            // Nothing of an Ingress is stored, so a new leader does not know what was told.
+            if before.is_none() && matches!(object.kind, Kind::Ingress | Kind::IngressClass) {
+                continue;
+            }
+            let Some(after) = self.parts.control.status(object) else { continue };
+            for happening in events::of(before.as_ref(), &after) {
+                self.parts.metrics.events.with_label_values(&[happening.reason.as_str()]).inc();
+                // Events are a courtesy: where too many wait, some are not told.
+                let _ = self.parts.happenings.try_send((object.clone(), happening));
+            }
         }
     }
 }

@@ -124,9 +124,7 @@ impl Sources {
 
     /// Whether everything has been listed since a moment.
     pub fn are_fresh(&self, since: Instant, now: Instant) -> bool {
-        self.states
-            .values()
-            .all(|state| state.listed.is_some_and(|began| began >= since) || state.is_given_up(now))
+        self.states.values().all(|state| state.listed.is_some_and(|began| began >= since) || state.is_given_up(now))
     }
 
     /// Whether every object of every installed kind is known.

@@ -86,7 +86,9 @@ async fn turn(api: &Api<Lease>, elector: &mut Elector) -> anyhow::Result<()> {
     };
     match written {
         Ok(lease) => elector.written(term, lease.metadata.resource_version.unwrap_or_default(), sent, clock::instant()),
-        Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() || status.is_not_found() => {
+        Err(kube::Error::Api(status))
+            if status.is_conflict() || status.is_already_exists() || status.is_not_found() =>
+        {
             elector.refused();
         }
         // It may have been written all the same. The deadline stands as it is, and the next look tells.

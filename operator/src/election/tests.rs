@@ -66,9 +66,8 @@ fn simulate(fates: &[Fate]) -> usize {
     const LOST: u64 = 2_000;
     let start = crate::clock::instant();
     let mut server = Server::default();
-    let mut replicas: Vec<Replica> = ["a", "b"]
-        .map(|name| Replica { elector: Elector::new(name), flight: None, wakes: 0, frozen_until: 0 })
-        .into();
+    let mut replicas: Vec<Replica> =
+        ["a", "b"].map(|name| Replica { elector: Elector::new(name), flight: None, wakes: 0, frozen_until: 0 }).into();
     let mut fates = fates.iter().cycle();
     let mut draw = move || *fates.next().expect("some fate");
     let (mut leaders, mut last) = (0, None);

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use headgate_translate::ObjectKey;
 use kube::api::{Api, ListParams, WatchParams};
-use kube::core::{ApiResource, DynamicObject, GroupVersionKind, PartialObjectMeta, Status, TypeMeta, WatchEvent};
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind, PartialObjectMeta, TypeMeta, WatchEvent};
 use kube::{Client, ResourceExt as _};
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
+use super::failure::Failure;
 use super::listing::Listing;
 use super::{Absence, News, Read, Source, Told};
 use crate::clock;
@@ -74,15 +75,6 @@ enum End {
     Deaf,
     /// It cannot go on.
     Failed(Failure),
-}
-
-#[derive(Debug)]
-enum Failure {
-    /// The position is too old, or a state cannot be read: list again.
-    Expired,
-    /// The server has no WatchList.
-    NoWatchList,
-    Absent(Absence, String),
 }
 
 /// Follows a target until nobody listens.
@@ -160,6 +152,10 @@ impl Follower {
     }
 
     async fn attempt(&mut self) -> End {
+        // A resync that came while nothing was read.
+        if self.resync.has_changed().unwrap_or(false) {
+            self.position = None;
+        }
         self.resync.mark_unchanged();
         let began = clock::instant();
         let position = match self.position.clone() {
@@ -208,8 +204,8 @@ impl Follower {
         };
         match timeout(ANSWER_LIMIT, started).await {
             Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(error)) => Err(failure(&error, sends_initial)),
-            Err(_) => Err(Failure::Absent(Absence::Unreachable, "the API server does not answer".to_owned())),
+            Ok(Err(error)) => Err(Failure::new(&error, sends_initial)),
+            Err(_) => Err(Failure::silence()),
         }
     }
 
@@ -222,12 +218,9 @@ impl Follower {
             };
             let event = match event {
                 Ok(Some(Ok(event))) => event,
-                Ok(Some(Err(error))) => return End::Failed(failure(&error, false)),
+                Ok(Some(Err(error))) => return End::Failed(Failure::new(&error, false)),
                 Ok(None) => return End::Quiet,
-                Err(_) => {
-                    let sentence = "the watch fell silent".to_owned();
-                    return End::Failed(Failure::Absent(Absence::Unreachable, sentence));
-                }
+                Err(_) => return End::Failed(Failure::silence()),
             };
             let label = match &event {
                 WatchEvent::Added(_) | WatchEvent::Modified(_) => "upsert",
@@ -267,12 +260,13 @@ impl Follower {
                     heard
                 }
                 WatchEvent::Error(status) => {
-                    return End::Failed(failure(&kube::Error::Api(status), listing.is_some()));
+                    return End::Failed(Failure::new(&kube::Error::Api(status), listing.is_some()));
                 }
             };
             if !heard {
                 return End::Deaf;
             }
+            self.pause = LEAST_PAUSE;
         }
     }
 
@@ -290,17 +284,17 @@ impl Follower {
             let page = async {
                 match self.target.part {
                     Part::Whole => api.list(&params).await.map(|page| (page.items, page.metadata)),
-                    Part::Metadata => api.list_metadata(&params).await.map(|page| {
-                        (page.items.into_iter().map(metadata_only).collect::<Vec<_>>(), page.metadata)
-                    }),
+                    Part::Metadata => api
+                        .list_metadata(&params)
+                        .await
+                        .map(|page| (page.items.into_iter().map(metadata_only).collect::<Vec<_>>(), page.metadata)),
                 }
             };
             let (items, metadata) = match timeout(ANSWER_LIMIT, page).await {
                 Ok(Ok(page)) => page,
-                Ok(Err(error)) => return Err(End::Failed(failure(&error, false))),
+                Ok(Err(error)) => return Err(End::Failed(Failure::new(&error, false))),
                 Err(_) => {
-                    let sentence = "the API server does not answer".to_owned();
-                    return Err(End::Failed(Failure::Absent(Absence::Unreachable, sentence)));
+                    return Err(End::Failed(Failure::silence()));
                 }
             };
             for object in items {
@@ -384,25 +378,6 @@ impl Follower {
             // A resync that comes now is met by the listing that follows.
             _ = self.resync.changed() => self.position = None,
         }
-    }
-}
-
-fn failure(error: &kube::Error, begins_with_list: bool) -> Failure {
-    match error {
-        kube::Error::Api(status) => of_status(status, begins_with_list),
-        kube::Error::SerdeError(_) => Failure::Expired,
-        other => Failure::Absent(Absence::Unreachable, other.to_string()),
-    }
-}
-
-fn of_status(status: &Status, begins_with_list: bool) -> Failure {
-    let message = status.message.clone();
-    match status.code {
-        410 => Failure::Expired,
-        400 | 422 if begins_with_list => Failure::NoWatchList,
-        404 => Failure::Absent(Absence::Missing, message),
-        401 | 403 => Failure::Absent(Absence::Denied, message),
-        _ => Failure::Absent(Absence::Unreachable, message),
     }
 }
 

@@ -97,7 +97,8 @@ pub fn may_clear(kind: Kind, stored: Option<&Value>, site: &Site) -> bool {
         // Addresses are not: those of the site were written by us.
         Kind::Ingress => {
             let entries: Vec<Value> = site.addresses.iter().map(|address| ingress_address(address)).collect();
-            let written = stored.and_then(|status| status.get("loadBalancer")?.get("ingress")).and_then(Value::as_array);
+            let written =
+                stored.and_then(|status| status.get("loadBalancer")?.get("ingress")).and_then(Value::as_array);
             !entries.is_empty() && written == Some(&entries)
         }
         // The whole status is of whoever governs the object now.

@@ -67,7 +67,8 @@ fn ingress(accepted: &str) -> Status {
 
 #[test]
 fn an_ingress_has_the_addresses_of_the_gateway_while_it_is_accepted() {
-    let written = json!({ "loadBalancer": { "ingress": [{ "ip": "192.0.2.10" }, { "hostname": "gate.example.com" }] } });
+    let written =
+        json!({ "loadBalancer": { "ingress": [{ "ip": "192.0.2.10" }, { "hostname": "gate.example.com" }] } });
     check(Kind::Ingress, Some(&ingress("True")), &json!({ "loadBalancer": {} }), &written);
     check(Kind::Ingress, Some(&ingress("True")), &written, &Value::Null);
     check(Kind::Ingress, Some(&ingress("False")), &written, &json!({ "loadBalancer": null }));
