@@ -106,7 +106,7 @@ impl Control {
     }
 
     fn say(&self, statuses: &mut Statuses, verdicts: &BTreeMap<ObjectRef, Verdict>) {
-        statuses.update(verdicts, &self.hub.progress(), &self.controller, clock::timestamp());
+        statuses.update(verdicts, &self.hub.progress(), &self.controller, &[], clock::timestamp());
     }
 
     /// Every object that headgate governs with its status, as `kubectl get -o json` shows it, and beside them what
@@ -176,13 +176,9 @@ fn item(object: &ObjectRef, now: Option<&Object>, status: Option<&Status>) -> Va
     item["apiVersion"] = json!(kind.api_version());
     item["kind"] = json!(kind.as_str());
     if let Some(status) = status {
-        item["status"] = status_json(status);
+        item["status"] = status.shown();
     }
     item
-}
-
-fn status_json(status: &Status) -> Value {
-    serde_json::to_value(status).unwrap_or_default()
 }
 
 /// An object as JSON. Kinds without a status are not shown; Secrets are among them.

@@ -44,8 +44,8 @@ use headgate_snapshot::{Key, Resource};
 
 pub use condition::{Condition, ConditionStatus, ConditionType};
 pub use inputs::{
-    ASSUMED_CLASS, AddressPolicy, AssumedClasses, Claim, Claims, Inputs, Kind, LastAccepted, ObjectKey, ObjectRef,
-    Objects, Options,
+    ASSUMED_CLASS, AddressPolicy, AssumedClasses, Claim, Claims, GatewayAddress, Inputs, Kind, LastAccepted, ObjectKey,
+    ObjectRef, Objects, Options,
 };
 pub use verdict::{Concern, Force, HostVerdict, ListenerVerdict, ParentVerdict, Problem, Reason, Verdict};
 

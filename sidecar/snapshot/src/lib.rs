@@ -6,12 +6,13 @@
 //!
 //! The messages are generated from `proto/snapshot.proto`, which is also their documentation. This crate adds
 //! what both ends must agree on: how a key is written, what the content version of a set is, what differs
-//! between two sets, what a batch does to a set, which regular expressions can be enforced, and which headers no
-//! filter changes.
+//! between two sets, what a batch does to a set, which regular expressions can be enforced, which headers no
+//! filter changes, and which addresses may be origins.
 //!
 //! Invariants: knows neither Kubernetes nor Pingora; reads no clock; the same set has the same version on every
 //! machine, whatever the path that led to it.
 
+mod address;
 mod diff;
 mod expression;
 mod header;
@@ -24,6 +25,7 @@ mod wire {
     include!(concat!(env!("OUT_DIR"), "/headgate.snapshot.v1.serde.rs"));
 }
 
+pub use address::{ADDRESS_POLICY, AddressRules, InvalidAddressPolicy};
 pub use diff::{changes, diff};
 pub use expression::{Expression, InvalidExpression};
 pub use header::{OWN_HEADER_PREFIX, ProtectedHeader};
@@ -31,6 +33,12 @@ pub use set::{Entry, ResourceSet};
 pub use wire::*;
 
 use std::fmt;
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Token").field("token", &"[redacted]").finish()
+    }
+}
 
 impl fmt::Debug for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
