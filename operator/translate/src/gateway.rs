@@ -128,7 +128,8 @@ fn addressing(spec: &GatewaySpec, options: &Options) -> Addressing {
         let found: Vec<&GatewayAddress> = ours.iter().filter(is_wanted).collect();
         if found.is_empty() {
             let names: Vec<String> = ours.iter().map(ToString::to_string).collect();
-            let sentence = format!("is no address of the proxies; leave it out, or ask for one of {}", names.join(", "));
+            let sentence =
+                format!("is no address of the proxies; leave it out, or ask for one of {}", names.join(", "));
             addressing.problems.push(Problem::new(Reason::AddressNotUsable, field, sentence));
         }
         for address in found {

@@ -17,6 +17,7 @@ mod allowed_routes;
 mod attachment;
 mod backend;
 mod certificate;
+mod claim_record;
 mod class;
 mod condition;
 mod default_listeners;
@@ -42,6 +43,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use headgate_snapshot::{Key, Resource};
 
+pub use claim_record::{CLAIMS_PREFIX, recall_claims, record_claims};
 pub use condition::{Condition, ConditionStatus, ConditionType};
 pub use inputs::{
     ASSUMED_CLASS, AddressPolicy, AssumedClasses, Claim, Claims, GatewayAddress, Inputs, Kind, LastAccepted, ObjectKey,

@@ -160,8 +160,9 @@ fn embedded(ip: IpAddr) -> IpAddr {
         IpAddr::V6(ip) => {
             let v4 = |[a, b, c, d]: [u8; 4]| IpAddr::from(Ipv4Addr::new(a, b, c, d));
             match (ip.segments(), ip.octets()) {
-                ([0x64, 0xff9b, 0, 0, 0, 0, _, _], [.., a, b, c, d])
-                | ([0x2002, ..], [_, _, a, b, c, d, ..]) => v4([a, b, c, d]),
+                ([0x64, 0xff9b, 0, 0, 0, 0, _, _], [.., a, b, c, d]) | ([0x2002, ..], [_, _, a, b, c, d, ..]) => {
+                    v4([a, b, c, d])
+                }
                 _ => Ipv6Addr::into(ip),
             }
         }
