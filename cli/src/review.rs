@@ -35,7 +35,7 @@ fn of_verdict(entry: &Entry<'_>, verdict: &Verdict, locator: &mut Locator) -> Ve
         message,
         severity,
     };
-    let Verdict { generation: _, force: _, problems, unenforced, listeners, parents, hosts: _ } = verdict;
+    let Verdict { generation: _, force: _, problems, unenforced, listeners, parents, addresses: _, hosts: _ } = verdict;
     let problems = problems
         .iter()
         // A Gateway's summary of what is wrong with its listeners, each of which tells it with its own field.
@@ -64,7 +64,7 @@ fn of_verdict(entry: &Entry<'_>, verdict: &Verdict, locator: &mut Locator) -> Ve
 fn severity(problem: &Problem) -> Severity {
     match (problem.concern, problem.reason) {
         (_, Reason::BackendNotFound | Reason::RefNotFound | Reason::NoMatchingParent)
-        | (Concern::Remark | Concern::Degradation, _) => Severity::Warning,
+        | (Concern::Remark | Concern::Degradation | Concern::Programming, _) => Severity::Warning,
         (Concern::Acceptance | Concern::PartialInvalidity | Concern::References | Concern::Conflict, _) => {
             Severity::Mistake
         }

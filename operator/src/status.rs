@@ -9,9 +9,11 @@
 //!
 //! Everything here is a function of its arguments; [`Statuses`] is only the book of what was said last. Kinds of
 //! the Gateway API have that API's shape, with `Programmed` and `Ready` beside its own conditions. An Ingress has no
-//! place for conditions in its schema; they stand beside `loadBalancer` wherever a reader of ours is asked.
+//! place for conditions in its schema, and an IngressClass has no status at all: [`Status::shown`] has conditions of
+//! both, for readers of ours; [`Status::stored`] has what an API server keeps.
 
 mod condition;
+mod gateway;
 mod list;
 mod pool;
 #[cfg(test)]
@@ -19,44 +21,46 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use headgate_crds::gateway_api::{
-    GatewayClassStatus, GatewayStatus, HttpRouteStatus, ListenerStatus, RouteParentStatus,
-};
+use headgate_crds::gateway_api::{GatewayClassStatus, GatewayStatus, HttpRouteStatus, RouteParentStatus};
 use headgate_crds::origin_pool::ProxyCounts;
 use headgate_snapshot::{Key, PoolHealth, Trouble};
 
-use headgate_translate::{Force, Kind, ObjectRef, Verdict};
+use headgate_translate::{Force, GatewayAddress, Kind, ObjectRef, Verdict};
 use jiff::Timestamp;
+use k8s_openapi::api::networking::v1::{IngressLoadBalancerIngress, IngressLoadBalancerStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde::Serialize;
+use serde_json::{Value, json};
 
 pub use condition::{find, is_true};
 pub use list::{StatusList, StatusQuestion};
 
 use crate::hub::{Progress, Standing};
-use condition::{Draft, degraded_by_trouble, programmed, ready, settle};
+use condition::{Draft, programmed, ready, settle};
 
 /// The status of one object, in the shape of its kind.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(untagged)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Status {
     /// Of an OriginPool.
     OriginPool(Box<headgate_crds::OriginPoolStatus>),
     /// Of a Gateway.
     Gateway(GatewayStatus),
-    /// Of an HTTPRoute.
+    /// Of an HTTPRoute: the entries of ours. A writer leaves those of other controllers as they are.
     HttpRoute(HttpRouteStatus),
     /// Of a GatewayClass.
     GatewayClass(GatewayClassStatus),
-    /// Of an Ingress or IngressClass.
+    /// Of an Ingress.
     Ingress(IngressStatus),
+    /// Of an IngressClass, which no API server keeps.
+    IngressClass(Vec<Condition>),
 }
 
-/// Status of an Ingress or IngressClass.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// Status of an Ingress.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct IngressStatus {
+    /// Where it is reached. This part alone is in the schema of an Ingress.
+    pub load_balancer: IngressLoadBalancerStatus,
     /// As for kinds of ours.
     pub conditions: Vec<Condition>,
     /// How many proxies should enforce it, and how many do.
@@ -90,6 +94,30 @@ impl Status {
             Self::HttpRoute(status) => status.parents.first().map_or(&[], |parent| &parent.conditions),
             Self::GatewayClass(status) => &status.conditions,
             Self::Ingress(status) => &status.conditions,
+            Self::IngressClass(conditions) => conditions,
+        }
+    }
+
+    /// The status as `/v1/status` shows it: all that is known.
+    pub fn shown(&self) -> Value {
+        match self {
+            Self::OriginPool(status) => json!(status),
+            Self::Gateway(status) => json!(status),
+            Self::HttpRoute(status) => json!(status),
+            Self::GatewayClass(status) => json!(status),
+            Self::Ingress(status) => json!(status),
+            Self::IngressClass(conditions) => json!({ "conditions": conditions }),
+        }
+    }
+
+    /// The status as an API server keeps it, nothing for a kind without one.
+    pub fn stored(&self) -> Option<Value> {
+        match self {
+            Self::OriginPool(_) | Self::Gateway(_) | Self::HttpRoute(_) | Self::GatewayClass(_) => Some(self.shown()),
+            Self::Ingress(IngressStatus { load_balancer, conditions: _, proxies: _ }) => {
+                Some(json!({ "loadBalancer": load_balancer }))
+            }
+            Self::IngressClass(_) => None,
         }
     }
 }
@@ -107,11 +135,13 @@ pub struct Observation<'a> {
     pub troubles: &'a [(&'a str, &'a Trouble)],
     /// `controllerName` that signs entries of a route's status.
     pub controller: &'a str,
+    /// Where the proxies are reached from outside.
+    pub addresses: &'a [GatewayAddress],
 }
 
 /// The status of one object, or nothing where it is another controller's.
 pub fn status(kind: Kind, observation: &Observation<'_>, previous: Option<&Status>, now: Timestamp) -> Option<Status> {
-    let Observation { verdict, standing, health, troubles, controller } = *observation;
+    let Observation { verdict, standing, health, troubles, controller, addresses } = *observation;
     if verdict.force == Force::Foreign {
         return None;
     }
@@ -125,19 +155,11 @@ pub fn status(kind: Kind, observation: &Observation<'_>, previous: Option<&Statu
     };
     Some(match kind {
         Kind::OriginPool => Status::OriginPool(Box::new(pool::status(verdict, standing, health, before, now))),
-        Kind::Gateway => {
-            let mut drafts = drafts();
-            drafts.extend(degraded_by_trouble(troubles));
-            let conditions = settle(complete(drafts), generation, before, now);
-            Status::Gateway(GatewayStatus {
-                addresses: Vec::new(),
-                conditions,
-                listeners: listeners(observation, previous, now),
-            })
-        }
+        Kind::Gateway => Status::Gateway(gateway::status(observation, previous, now)),
         Kind::HttpRoute => {
             let parents = verdict.parents.iter().map(|parent| {
                 let drafts = verdict.parent_conditions(parent).into_iter().map(Draft::from).collect();
+                let drafts = gateway::in_words_of_the_api(complete(drafts));
                 let before = match previous {
                     Some(Status::HttpRoute(status)) => status
                         .parents
@@ -149,20 +171,18 @@ pub fn status(kind: Kind, observation: &Observation<'_>, previous: Option<&Statu
                 RouteParentStatus {
                     parent_ref: parent.parent.clone(),
                     controller_name: controller.to_owned(),
-                    conditions: settle(complete(drafts), generation, before, now),
+                    conditions: settle(drafts, generation, before, now),
                 }
             });
             Status::HttpRoute(HttpRouteStatus { parents: parents.collect() })
         }
         Kind::GatewayClass => Status::GatewayClass(GatewayClassStatus {
             conditions: settle(accepted_alone(drafts()), generation, before, now),
-            supported_features: Vec::new(),
+            supported_features: gateway::supported_features(),
         }),
-        Kind::IngressClass => Status::Ingress(IngressStatus {
-            conditions: settle(accepted_alone(drafts()), generation, before, now),
-            proxies: None,
-        }),
+        Kind::IngressClass => Status::IngressClass(settle(accepted_alone(drafts()), generation, before, now)),
         Kind::Ingress => Status::Ingress(IngressStatus {
+            load_balancer: load_balancer(verdict.force, addresses),
             conditions: settle(complete(drafts()), generation, before, now),
             proxies: Some(counts(standing)),
         }),
@@ -175,25 +195,18 @@ fn accepted_alone(mut drafts: Vec<Draft>) -> Vec<Draft> {
     drafts
 }
 
-fn listeners(observation: &Observation<'_>, previous: Option<&Status>, now: Timestamp) -> Vec<ListenerStatus> {
-    let Observation { verdict, standing, health: _, troubles: _, controller: _ } = *observation;
-    let before = match previous {
-        Some(Status::Gateway(status)) => status.listeners.as_slice(),
-        _ => &[],
-    };
-    let listeners = verdict.listeners.iter().map(|listener| {
-        let mut drafts: Vec<Draft> = listener.conditions().into_iter().map(Draft::from).collect();
-        let force = if listener.is_accepted() { verdict.force } else { Force::Nothing };
-        drafts.push(programmed(force, standing));
-        let before = before.iter().find(|before| before.name == listener.name);
-        ListenerStatus {
-            name: listener.name.clone(),
-            supported_kinds: listener.supported_kinds.clone(),
-            attached_routes: i32::try_from(listener.attached_routes).unwrap_or(i32::MAX),
-            conditions: settle(drafts, verdict.generation, before.map_or(&[], |before| &before.conditions), now),
+/// Where an Ingress is reached. It does not follow the proxies: names in DNS are made of it, and a proxy that starts
+/// anew must not take them away.
+fn load_balancer(force: Force, addresses: &[GatewayAddress]) -> IngressLoadBalancerStatus {
+    let is_served = !matches!(force, Force::Nothing | Force::Foreign);
+    let told = addresses.iter().filter(|_| is_served).map(|address| match address {
+        GatewayAddress::Ip(ip) => IngressLoadBalancerIngress { ip: Some(ip.to_string()), ..Default::default() },
+        GatewayAddress::Hostname(host) => {
+            IngressLoadBalancerIngress { hostname: Some(host.clone()), ..Default::default() }
         }
     });
-    listeners.collect()
+    let told: Vec<IngressLoadBalancerIngress> = told.take(gateway::MAX_ADDRESSES).collect();
+    IngressLoadBalancerStatus { ingress: (!told.is_empty()).then_some(told) }
 }
 
 fn counts(standing: &Standing) -> ProxyCounts {
@@ -228,6 +241,7 @@ impl Statuses {
         verdicts: &BTreeMap<ObjectRef, Verdict>,
         progress: &Progress,
         controller: &str,
+        addresses: &[GatewayAddress],
         now: Timestamp,
     ) -> Vec<Change> {
         let mut health: BTreeMap<&Key, Vec<&PoolHealth>> = BTreeMap::new();
@@ -251,6 +265,7 @@ impl Statuses {
                 health: health.get(&key).map_or(&[], Vec::as_slice),
                 troubles: &troubles,
                 controller,
+                addresses,
             };
             let previous = self.statuses.get(object);
             let next = status(object.kind, &observation, previous, now);

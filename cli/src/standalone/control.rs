@@ -105,7 +105,7 @@ impl Control {
     }
 
     fn say(&self, statuses: &mut Statuses, verdicts: &BTreeMap<ObjectRef, Verdict>) {
-        statuses.update(verdicts, &self.hub.progress(), &self.controller, clock::timestamp());
+        statuses.update(verdicts, &self.hub.progress(), &self.controller, &[], clock::timestamp());
     }
 
     /// Every object that headgate governs with its status, as `kubectl get -o json` shows it, and beside them what

@@ -8,6 +8,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::hub::Standing;
 
+/// Longest sentence of a condition, in bytes. The API server takes 32 KiB; nobody reads half of that.
+const MAX_MESSAGE: usize = 8 * 1024;
+
 const TRUE: &str = "True";
 const FALSE: &str = "False";
 
@@ -64,12 +67,22 @@ pub fn settle(drafts: Vec<Draft>, generation: i64, previous: &[Condition], now: 
             type_: condition_type.to_owned(),
             status: status.to_owned(),
             reason,
-            message,
+            message: shortened(message, MAX_MESSAGE),
             observed_generation: (generation > 0).then_some(generation),
             last_transition_time: since,
         }
     });
     conditions.collect()
+}
+
+/// A text of at most `most` bytes that says where it was cut.
+pub fn shortened(mut text: String, most: usize) -> String {
+    const MARK: &str = " ...";
+    if text.len() > most {
+        text.truncate(text.floor_char_boundary(most.saturating_sub(MARK.len())));
+        text.push_str(MARK);
+    }
+    text
 }
 
 /// Whether the proxies enforce the object as it is now.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headgate_translate::{Kind, ObjectRef, Verdict};
+use headgate_translate::{ObjectRef, Verdict};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -100,12 +100,7 @@ fn item(object: &ObjectRef, now: Option<&Object>, status: Option<&Status>) -> Va
     item["apiVersion"] = json!(kind.api_version());
     item["kind"] = json!(kind.as_str());
     if let Some(status) = status {
-        let ours = serde_json::to_value(status).unwrap_or_default();
-        match (&mut item["status"], ours) {
-            // An Ingress's `loadBalancer` stays beside ours.
-            (Value::Object(there), Value::Object(ours)) if object.kind == Kind::Ingress => there.extend(ours),
-            (there, ours) => *there = ours,
-        }
+        item["status"] = status.shown();
     }
     item
 }

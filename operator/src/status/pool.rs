@@ -10,9 +10,12 @@ use headgate_translate::Verdict;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::condition::{Draft, programmed, ready, settle};
+use super::condition::{Draft, programmed, ready, settle, shortened};
 use super::counts;
 use crate::hub::Standing;
+
+/// Longest message of an origin, in bytes: as the schema says.
+const ORIGIN_MESSAGE: usize = 1024;
 
 /// Most entries of a list in a status.
 const ENTRIES: usize = 64;
@@ -80,7 +83,7 @@ fn origins(health: &[&PoolHealth]) -> Vec<OriginStatus> {
     let mut origins: BTreeMap<&str, OriginStatus> = BTreeMap::new();
     for origin in health.iter().flat_map(|pool| &pool.origins) {
         let OriginHealth { name, healthy, total, active, in_flight: _, message } = origin;
-        let message = (!message.is_empty()).then(|| message.clone());
+        let message = (!message.is_empty()).then(|| shortened(message.clone(), ORIGIN_MESSAGE));
         origins
             .entry(name)
             .and_modify(|seen| {

@@ -25,7 +25,8 @@ fn health(origins: &[(&str, u32, u32)]) -> PoolHealth {
 }
 
 fn observe(verdict: &Verdict, standing: &Standing, health: &[&PoolHealth], kind: Kind) -> Status {
-    let observation = Observation { verdict, standing, health, troubles: &[], controller: "headgate.dev/gateway" };
+    let observation =
+        Observation { verdict, standing, health, troubles: &[], controller: "headgate.dev/gateway", addresses: &[] };
     status(kind, &observation, None, EARLY).expect("an object of ours")
 }
 
@@ -173,8 +174,14 @@ fn origins_are_seen_as_the_proxy_sees_them_that_sees_the_fewest_and_the_worst_co
 fn a_transition_time_changes_with_its_status_only() {
     let first = observe(&pool(), &Standing::default(), &[], Kind::OriginPool);
     let (verdict, standing) = (Verdict { generation: 2, ..Verdict::default() }, applied());
-    let observation =
-        Observation { verdict: &verdict, standing: &standing, health: &[], troubles: &[], controller: "ours" };
+    let observation = Observation {
+        verdict: &verdict,
+        standing: &standing,
+        health: &[],
+        troubles: &[],
+        controller: "ours",
+        addresses: &[],
+    };
     let second = status(Kind::OriginPool, &observation, Some(&first), LATE).expect("a status");
     let since =
         |condition_type| find(second.conditions(), condition_type).map(|condition| condition.last_transition_time.0);
@@ -193,6 +200,7 @@ fn a_trouble_of_a_proxy_degrades_its_gateway() {
         health: &[],
         troubles: &[("edge-1", &trouble)],
         controller: "ours",
+        addresses: &[],
     };
     let status = status(Kind::Gateway, &observation, None, EARLY).expect("a status");
     let degraded = find(status.conditions(), DEGRADED).map(|condition| condition.message.as_str());
@@ -204,7 +212,13 @@ fn a_trouble_of_a_proxy_degrades_its_gateway() {
 fn the_status_of_another_controllers_object_is_left_alone() {
     let verdict = Verdict { force: Force::Foreign, ..Verdict::default() };
     let standing = applied();
-    let observation =
-        Observation { verdict: &verdict, standing: &standing, health: &[], troubles: &[], controller: "ours" };
+    let observation = Observation {
+        verdict: &verdict,
+        standing: &standing,
+        health: &[],
+        troubles: &[],
+        controller: "ours",
+        addresses: &[],
+    };
     assert_eq!(status(Kind::Gateway, &observation, None, EARLY), None);
 }

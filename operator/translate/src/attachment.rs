@@ -7,7 +7,7 @@ use headgate_snapshot as wire;
 
 use crate::gateway::Gateways;
 use crate::host::{ANY_HOST, intersection};
-use crate::inputs::{Inputs, Kind, ObjectKey};
+use crate::inputs::{Inputs, Kind, ObjectKey, ObjectRef};
 use crate::listener::Draft;
 use crate::output::wire_key;
 use crate::verdict::{ParentVerdict, Problem, Reason};
@@ -22,6 +22,8 @@ pub(crate) struct Attachments {
     pub(crate) parents: Vec<ParentVerdict>,
     /// Parents that nobody has.
     pub(crate) problems: Vec<Problem>,
+    /// A parent cannot be read, so that nobody knows what the route has there.
+    pub(crate) is_unknown: bool,
 }
 
 /// Attaches a route.
@@ -38,7 +40,10 @@ pub(crate) fn attach(key: &ObjectKey, route: &HttpRoute, gateways: &Gateways<'_>
         let gateway = ObjectKey::new(parent.namespace.as_deref().unwrap_or(&key.namespace), &parent.name);
         let Some(listeners) = gateways.listeners(&gateway) else {
             if !inputs.gateways.contains_key(&gateway) {
-                let sentence = format!("Gateway {gateway} does not exist");
+                let is_malformed = inputs.malformed.contains_key(&ObjectRef::new(Kind::Gateway, gateway.clone()));
+                attachments.is_unknown |= is_malformed;
+                let what = if is_malformed { "cannot be read; see its status" } else { "does not exist" };
+                let sentence = format!("Gateway {gateway} {what}");
                 attachments.problems.push(because(Reason::NoMatchingParent, sentence));
             }
             continue;

@@ -100,7 +100,7 @@ impl<'i, 'a> Backends<'i, 'a> {
         })?;
         let wire = Key::new("Service", &key.namespace, format!("{}:{}", key.name, port.port));
         if !out.resources.contains_key(&wire) {
-            let pool = origin_pool::of_service(key, service, port, self.index)
+            let pool = origin_pool::of_service(key, service, port, self.index, &self.inputs.options.addresses)
                 .map_err(|sentence| (Reason::AddressNotAllowed, sentence))?;
             out.emit(wire.clone(), 0, Body::OriginPool(pool));
         }

@@ -43,7 +43,8 @@ pub enum ConditionStatus {
     True,
     /// `False`
     False,
-    /// `Partial`, of `Enforced` only.
+    /// `Partial`, of `Enforced` only. Schemas that are not ours know `True`, `False` and `Unknown` alone: there it
+    /// is written as `False`.
     Partial,
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headgate_crds::gateway_api::{Gateway, GatewaySpec};
+use headgate_crds::gateway_api::{Gateway, GatewaySpec, GatewaySpecAddress};
 use headgate_snapshot as wire;
 use headgate_snapshot::Protocol;
 use headgate_snapshot::resource::Body;
@@ -11,7 +11,7 @@ use crate::certificate::Certificates;
 use crate::class::Classes;
 use crate::host::ANY_HOST;
 use crate::index::Index;
-use crate::inputs::{Inputs, Kind, ObjectKey};
+use crate::inputs::{GatewayAddress, Inputs, Kind, ObjectKey, Options};
 use crate::listener::{Draft, Lookup, draft};
 use crate::output::{Output, wire_key};
 use crate::time::created_at;
@@ -58,7 +58,11 @@ pub(crate) fn lower<'a>(
             out.judge(Kind::Gateway, key, verdict);
             continue;
         }
+        let Addressing { addresses, problems, is_unenforced } = addressing(&gateway.spec, &inputs.options);
         let mut unenforced = unenforced_fields(&gateway.spec);
+        if is_unenforced {
+            unenforced.insert(0, "spec.addresses".to_owned());
+        }
         let mut drafts: Vec<Draft<'a>> = (0..gateway.spec.listeners.len())
             .map(|position| {
                 let mut lookup = Lookup { index, certificates: &mut *certificates, out: &mut *out };
@@ -66,26 +70,88 @@ pub(crate) fn lower<'a>(
             })
             .collect();
         find_conflicts(&mut drafts);
-        gateways.take_ports(key, &mut drafts);
-        emit(key, generation, &drafts, out);
-        out.judge(Kind::Gateway, key, verdict(generation, &drafts, unenforced));
+        let is_refused = problems.iter().any(|problem| problem.concern == Concern::Acceptance);
+        if !is_refused {
+            gateways.take_ports(key, &mut drafts);
+            emit(key, generation, &drafts, out);
+        }
+        let mut verdict = verdict(generation, &drafts, unenforced);
+        verdict.problems.splice(0..0, problems);
+        if is_refused {
+            verdict.force = Force::Nothing;
+            drafts.clear();
+        }
+        if verdict.force != Force::Nothing {
+            verdict.addresses = addresses;
+        }
+        out.judge(Kind::Gateway, key, verdict);
         gateways.listeners.insert(key, drafts);
     }
     gateways
+}
+
+/// The addresses of a Gateway.
+#[derive(Debug, Default)]
+struct Addressing {
+    addresses: Vec<GatewayAddress>,
+    problems: Vec<Problem>,
+    /// Addresses are asked for, and nobody told what ours are.
+    is_unenforced: bool,
+}
+
+/// All addresses of ours, or those of them that the Gateway asks for.
+fn addressing(spec: &GatewaySpec, options: &Options) -> Addressing {
+    let ours = &options.gateway_addresses;
+    let mut addressing = Addressing::default();
+    if spec.addresses.is_empty() {
+        addressing.addresses.clone_from(ours);
+    }
+    for (index, GatewaySpecAddress { address_type, value }) in spec.addresses.iter().enumerate() {
+        let is_of_type = |address: &GatewayAddress| match address {
+            GatewayAddress::Ip(_) => address_type.as_deref().is_none_or(|written| written == "IPAddress"),
+            GatewayAddress::Hostname(_) => address_type.as_deref() == Some("Hostname"),
+        };
+        let field = format!("spec.addresses[{index}]");
+        if let Some(other) = address_type.as_deref().filter(|written| !["IPAddress", "Hostname"].contains(written)) {
+            let sentence = format!("an address of type {other} is not supported; write IPAddress or Hostname");
+            addressing.problems.push(Problem::new(Reason::UnsupportedAddress, format!("{field}.type"), sentence));
+            continue;
+        }
+        if ours.is_empty() {
+            addressing.is_unenforced = true;
+            continue;
+        }
+        let wanted = value.as_deref().filter(|value| !value.is_empty());
+        let is_wanted = |address: &&GatewayAddress| {
+            is_of_type(address) && wanted.is_none_or(|wanted| wanted.parse().as_ref() == Ok(*address))
+        };
+        let found: Vec<&GatewayAddress> = ours.iter().filter(is_wanted).collect();
+        if found.is_empty() {
+            let names: Vec<String> = ours.iter().map(ToString::to_string).collect();
+            let sentence =
+                format!("is no address of the proxies; leave it out, or ask for one of {}", names.join(", "));
+            addressing.problems.push(Problem::new(Reason::AddressNotUsable, field, sentence));
+        }
+        for address in found {
+            if !addressing.addresses.contains(address) {
+                addressing.addresses.push(address.clone());
+            }
+        }
+    }
+    addressing
 }
 
 fn unenforced_fields(spec: &GatewaySpec) -> Vec<String> {
     let GatewaySpec {
         gateway_class_name: _,
         listeners: _,
-        addresses,
+        addresses: _,
         infrastructure,
         allowed_listeners,
         tls,
         default_scope,
     } = spec;
     let fields = [
-        ("spec.addresses", !addresses.is_empty()),
         ("spec.infrastructure", infrastructure.is_some()),
         ("spec.allowedListeners", allowed_listeners.is_some()),
         ("spec.tls.backend", tls.as_ref().is_some_and(|tls| tls.get("backend").is_some())),
@@ -134,8 +200,8 @@ impl<'a> Gateways<'a> {
             if *protocol != draft.protocol {
                 let sentence =
                     format!("Gateway {holder} has port {} with another protocol; use another port", draft.port);
-                let field = format!("spec.listeners[{position}].protocol");
-                draft.problems.push(Problem::new(Reason::ProtocolConflict, field, sentence));
+                let field = format!("spec.listeners[{position}].port");
+                draft.problems.push(Problem::new(Reason::PortUnavailable, field, sentence));
             }
         }
     }

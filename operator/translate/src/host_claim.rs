@@ -20,7 +20,7 @@ use crate::verdict::{Force, HostVerdict, Problem, Reason, Verdict};
 /// Gives every host to one namespace.
 pub(crate) fn settle(inputs: &Inputs, out: &mut Output) -> Claims {
     let asked = Asked::collect(out.resources.values());
-    let held_namespaces: BTreeSet<&str> = out.holds.iter().map(|key| key.namespace.as_str()).collect();
+    let held_namespaces = held_namespaces(out);
     let mut claims: Claims = inputs
         .claims
         .iter()
@@ -60,6 +60,18 @@ pub(crate) fn settle(inputs: &Inputs, out: &mut Output) -> Claims {
         out.resources.remove(&key);
     }
     claims
+}
+
+/// Namespaces that may hold hosts for objects that are unknown here. A route holds in the name of its Gateway's
+/// namespace, which may be any that has one.
+fn held_namespaces(out: &Output) -> BTreeSet<&str> {
+    let is = |key: &Key, kind: Kind| key.kind == kind.as_str();
+    let mut namespaces: BTreeSet<&str> = out.holds.iter().map(|key| key.namespace.as_str()).collect();
+    if out.holds.iter().any(|key| is(key, Kind::HttpRoute)) {
+        let gateways = out.resources.keys().filter(|key| is(key, Kind::Gateway));
+        namespaces.extend(gateways.map(|key| key.namespace.as_str()));
+    }
+    namespaces
 }
 
 /// The object that a resource with hosts came from.

@@ -42,7 +42,12 @@ fn lower_one(
 ) -> Verdict {
     let HttpRouteSpec { parent_refs, hostnames, rules, use_default_gateways } = &route.spec;
     let generation = route.metadata.generation.unwrap_or(0);
-    let Attachments { wire: attachments, listeners, parents, mut problems } = attach(key, route, gateways, inputs);
+    let Attachments { wire: attachments, listeners, parents, mut problems, is_unknown } =
+        attach(key, route, gateways, inputs);
+    if parents.is_empty() && is_unknown {
+        out.hold(wire_key(Kind::HttpRoute, key));
+        return Verdict { generation, force: Force::Held, problems, ..Verdict::default() };
+    }
     if parent_refs.is_empty() {
         let sentence = "a route without parents is attached to nothing; name a Gateway";
         problems.push(Problem::new(Reason::NoMatchingParent, "spec.parentRefs", sentence));

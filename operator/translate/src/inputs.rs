@@ -6,16 +6,20 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
 use std::sync::Arc;
 
 use headgate_crds::OriginPool;
 use headgate_crds::gateway_api::{Gateway, GatewayClass, HttpRoute, ReferenceGrant};
+use headgate_snapshot::AddressRules;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 
+use crate::host::mistake_in_exact_host;
 use crate::verdict::Problem;
 
 /// Namespace and name of an object.
@@ -194,8 +198,11 @@ pub struct Options {
     pub ingress_controller: String,
     /// Classes that count as ours although no object declares them.
     pub assumed_classes: AssumedClasses,
-    /// Addresses that users may write.
+    /// Addresses that users may write, and that the DNS names that they write may stand for.
     pub addresses: AddressPolicy,
+    /// Where the proxies that serve Gateways and Ingresses are reached from outside, for the status of both. At most
+    /// the first 16 are told.
+    pub gateway_addresses: Vec<GatewayAddress>,
 }
 
 impl Default for Options {
@@ -205,6 +212,7 @@ impl Default for Options {
             ingress_controller: "headgate.dev/ingress".to_owned(),
             assumed_classes: AssumedClasses::None,
             addresses: AddressPolicy::Public { allowed: Vec::new(), denied: Vec::new() },
+            gateway_addresses: Vec::new(),
         }
     }
 }
@@ -212,7 +220,11 @@ impl Default for Options {
 impl Options {
     /// The options of standalone: the classes `headgate` are assumed, loopback and private addresses are allowed.
     pub fn standalone() -> Self {
-        Self { assumed_classes: AssumedClasses::Headgate, addresses: AddressPolicy::Any, ..Self::default() }
+        Self {
+            assumed_classes: AssumedClasses::Headgate,
+            addresses: AddressPolicy::Any { denied: Vec::new() },
+            ..Self::default()
+        }
     }
 }
 
@@ -232,12 +244,67 @@ pub const ASSUMED_CLASS: &str = "headgate";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AddressPolicy {
     /// Public, loopback and private ones, never link-local ones: standalone, where the user owns the machine.
-    Any,
+    Any {
+        /// Addresses that are never allowed, with the port: our own. An unspecified one stands for every loopback
+        /// address.
+        denied: Vec<SocketAddr>,
+    },
     /// Public ones.
     Public {
         /// Networks allowed beside the public ones.
         allowed: Vec<IpNet>,
         /// Addresses that are never allowed, with the port: the API server's and our own.
-        denied: Vec<std::net::SocketAddr>,
+        denied: Vec<SocketAddr>,
     },
+}
+
+impl AddressPolicy {
+    /// The policy in the form that both ends of the wire judge with.
+    pub fn rules(&self) -> AddressRules {
+        match self {
+            Self::Any { denied } => AddressRules::any(denied.clone()),
+            Self::Public { allowed, denied } => AddressRules::public(allowed.clone(), denied.clone()),
+        }
+    }
+}
+
+/// Where proxies are reached from outside.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum GatewayAddress {
+    /// An IP address.
+    Ip(IpAddr),
+    /// A DNS name in lower case, without a final dot.
+    Hostname(String),
+}
+
+impl FromStr for GatewayAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Ok(address) = text.parse() {
+            return Ok(Self::Ip(address));
+        }
+        let host = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+        match mistake_in_exact_host(&host) {
+            None => Ok(Self::Hostname(host)),
+            Some(_) => Err(format!(
+                "\"{text}\" is neither an IP address nor a DNS name; write one, such as 203.0.113.7 or lb.example.com"
+            )),
+        }
+    }
+}
+
+impl serde::Serialize for GatewayAddress {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl fmt::Display for GatewayAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Hostname(host) => f.write_str(host),
+        }
+    }
 }

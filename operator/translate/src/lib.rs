@@ -17,6 +17,7 @@ mod allowed_routes;
 mod attachment;
 mod backend;
 mod certificate;
+mod claim_record;
 mod class;
 mod condition;
 mod default_listeners;
@@ -42,10 +43,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use headgate_snapshot::{Key, Resource};
 
+pub use claim_record::{CLAIMS_PREFIX, recall_claims, record_claims};
 pub use condition::{Condition, ConditionStatus, ConditionType};
 pub use inputs::{
-    ASSUMED_CLASS, AddressPolicy, AssumedClasses, Claim, Claims, Inputs, Kind, LastAccepted, ObjectKey, ObjectRef,
-    Objects, Options, Reference, ReferredKind,
+    ASSUMED_CLASS, AddressPolicy, AssumedClasses, Claim, Claims, GatewayAddress, Inputs, Kind, LastAccepted, ObjectKey,
+    ObjectRef, Objects, Options, Reference, ReferredKind,
 };
 pub use verdict::{Concern, Force, HostVerdict, ListenerVerdict, ParentVerdict, Problem, Reason, Verdict};
 

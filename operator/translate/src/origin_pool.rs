@@ -26,7 +26,7 @@ use headgate_snapshot::resource::Body;
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 
 use crate::index::Index;
-use crate::inputs::{Inputs, Kind, ObjectKey, ObjectRef, Reference};
+use crate::inputs::{AddressPolicy, Inputs, Kind, ObjectKey, ObjectRef, Reference};
 use crate::output::{Output, wire_key};
 use crate::verdict::{Force, Problem, Reason, Verdict};
 
@@ -166,7 +166,8 @@ fn emit(key: &ObjectKey, reading: Reading<'_>, fallback: Option<wire::Key>, out:
     match in_force {
         Some(InForce { object, mut pool }) => {
             pool.fallback = fallback;
-            out.emit(wire_key, object.metadata.generation.unwrap_or(0), Body::OriginPool(pool));
+            let requires = pool.addresses.iter().map(|_| wire::ADDRESS_POLICY.to_owned()).collect();
+            out.emit_requiring(wire_key, object.metadata.generation.unwrap_or(0), requires, Body::OriginPool(pool));
         }
         None => out.hold(wire_key),
     }
@@ -179,10 +180,11 @@ pub(crate) fn of_service(
     service: &Service,
     port: &ServicePort,
     index: &Index<'_>,
+    addresses: &AddressPolicy,
 ) -> Result<wire::OriginPool, String> {
     let origin = wire::Origin {
         name: key.name.clone(),
-        endpoints: service::endpoints(key, service, port, index)?,
+        endpoints: service::endpoints(key, service, port, index, addresses)?,
         weight: SERVICE_WEIGHT,
         ..wire::Origin::default()
     };

@@ -20,7 +20,12 @@ pub(crate) struct Output {
 impl Output {
     /// Adds a resource that any proxy can enforce.
     pub(crate) fn emit(&mut self, key: Key, generation: i64, body: Body) {
-        let resource = Resource { key: Some(key.clone()), generation, requires: Vec::new(), body: Some(body) };
+        self.emit_requiring(key, generation, Vec::new(), body);
+    }
+
+    /// Adds a resource that a proxy must not enforce without knowing these features.
+    pub(crate) fn emit_requiring(&mut self, key: Key, generation: i64, requires: Vec<String>, body: Body) {
+        let resource = Resource { key: Some(key.clone()), generation, requires, body: Some(body) };
         self.resources.insert(key, resource);
     }
 

@@ -10,6 +10,7 @@ use headgate_crds::gateway_api::{ParentReference, RouteGroupKind};
 use serde::{Serialize, Serializer};
 
 use crate::condition::{Condition, ConditionStatus, ConditionType, conditions_of, gather, not_yet_enforced};
+use crate::inputs::GatewayAddress;
 
 /// Why a condition of an object is as it is. Words of the Gateway API are used where it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,6 +42,12 @@ pub enum Reason {
     HostnameConflict,
     /// Another listener of the port has another protocol.
     ProtocolConflict,
+    /// A port that another Gateway has with another protocol.
+    PortUnavailable,
+    /// A type of address that a Gateway cannot have.
+    UnsupportedAddress,
+    /// An address that a Gateway asks for and that is not one of ours.
+    AddressNotUsable,
     /// No listener allows the route.
     NotAllowedByListeners,
     /// No host of the route is served by a listener.
@@ -50,6 +57,8 @@ pub enum Reason {
 
     /// A certificate that does not exist or cannot be used.
     InvalidCertificateRef,
+    /// A Gateway with a listener whose references lead nowhere.
+    ListenersNotResolved,
     /// A listener allows a kind of routes that does not exist for its protocol.
     InvalidRouteKinds,
     /// A reference into another namespace without a ReferenceGrant there.
@@ -84,10 +93,14 @@ impl Reason {
             Self::ListenersNotValid => "ListenersNotValid",
             Self::HostnameConflict => "HostnameConflict",
             Self::ProtocolConflict => "ProtocolConflict",
+            Self::PortUnavailable => "PortUnavailable",
+            Self::UnsupportedAddress => "UnsupportedAddress",
+            Self::AddressNotUsable => "AddressNotUsable",
             Self::NotAllowedByListeners => "NotAllowedByListeners",
             Self::NoMatchingListenerHostname => "NoMatchingListenerHostname",
             Self::NoMatchingParent => "NoMatchingParent",
             Self::InvalidCertificateRef => "InvalidCertificateRef",
+            Self::ListenersNotResolved => "ListenersNotResolved",
             Self::InvalidRouteKinds => "InvalidRouteKinds",
             Self::RefNotPermitted => "RefNotPermitted",
             Self::InvalidKind => "InvalidKind",
@@ -102,6 +115,7 @@ impl Reason {
     fn concern(self) -> Concern {
         match self {
             Self::InvalidCertificateRef
+            | Self::ListenersNotResolved
             | Self::InvalidRouteKinds
             | Self::RefNotPermitted
             | Self::InvalidKind
@@ -110,6 +124,7 @@ impl Reason {
             | Self::ResolvedRefs => Concern::References,
             Self::HostHeld | Self::FieldNotYetEnforced => Concern::Degradation,
             Self::HostnameConflict | Self::ProtocolConflict | Self::NoConflicts => Concern::Conflict,
+            Self::AddressNotUsable => Concern::Programming,
             Self::Accepted
             | Self::Malformed
             | Self::Invalid
@@ -117,6 +132,8 @@ impl Reason {
             | Self::UnsupportedValue
             | Self::IncompatibleFilters
             | Self::UnsupportedProtocol
+            | Self::PortUnavailable
+            | Self::UnsupportedAddress
             | Self::InvalidParameters
             | Self::ListenersNotValid
             | Self::NotAllowedByListeners
@@ -151,6 +168,8 @@ pub enum Concern {
     References,
     /// `Conflicted=True` of a listener, which is not accepted then.
     Conflict,
+    /// `Programmed=False`, whatever the proxies say.
+    Programming,
     /// `Degraded=True`.
     Degradation,
 }
@@ -223,6 +242,9 @@ pub struct Verdict {
     /// HTTPRoute: one entry a parent that is a Gateway of ours, in the order of the spec.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub parents: Vec<ParentVerdict>,
+    /// Gateway: where it is reached.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<GatewayAddress>,
     /// Hosts that the object asks for, sorted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<HostVerdict>,
@@ -270,7 +292,21 @@ impl Verdict {
     /// The conditions of the object as a whole, none where it is another controller's. Those of a route are a summary
     /// over its parents.
     pub fn conditions(&self) -> Vec<Condition> {
-        self.with_enforced(conditions_of(self.all_problems(), self.force))
+        let mut conditions = self.with_enforced(conditions_of(self.all_problems(), self.force));
+        // A Gateway has no references of its own that could lead nowhere.
+        let unresolved = conditions.iter_mut().find(|condition| {
+            condition.condition_type == ConditionType::ResolvedRefs && condition.status == ConditionStatus::False
+        });
+        if let Some(unresolved) = unresolved.filter(|_| !self.listeners.is_empty()) {
+            unresolved.reason = Reason::ListenersNotResolved;
+        }
+        conditions
+    }
+
+    /// Why the object is not programmed whatever the proxies say, as reason and sentences; nothing where that is theirs
+    /// to say.
+    pub fn unprogrammed(&self) -> Option<(Reason, String)> {
+        gather(self.problems.iter().filter(|problem| problem.concern == Concern::Programming))
     }
 
     /// The conditions of a route at one of its parents.

@@ -92,6 +92,12 @@ fn verdict_shown(verdict: &Verdict) -> Value {
     if !verdict.hosts.is_empty() {
         shown["hosts"] = verdict.hosts.iter().map(|host| (host.host.clone(), json!(host.held))).collect();
     }
+    if !verdict.addresses.is_empty() {
+        shown["addresses"] = json!(verdict.addresses);
+    }
+    if let Some((reason, message)) = verdict.unprogrammed() {
+        shown["unprogrammed"] = json!(format!("{reason}: {message}"));
+    }
     for listener in &verdict.listeners {
         shown["listeners"][&listener.name] = json!({
             "attachedRoutes": listener.attached_routes,

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use headgate_snapshot as wire;
+use headgate_snapshot::AddressRules;
 
 use crate::endpoint::Endpoint;
 use crate::pool::{Known, Member};
@@ -110,8 +111,15 @@ impl Origin {
         })
     }
 
-    /// The endpoints now: known ones are kept, new ones are made.
-    pub(crate) fn member(&self, known: &Known, next: &mut Known, resolutions: &Resolutions) -> Member {
+    /// The endpoints now: known ones are kept, new ones are made. Addresses were judged where users wrote them; those
+    /// that a name stands for are judged here, and the ones refused are told.
+    pub(crate) fn member(
+        &self,
+        known: &Known,
+        next: &mut Known,
+        resolutions: &Resolutions,
+        rules: Option<&AddressRules>,
+    ) -> Member {
         let mut addresses = Vec::new();
         let mut troubles: Vec<String> = Vec::new();
         if !self.unresolved.is_empty() {
@@ -121,8 +129,13 @@ impl Origin {
             match target {
                 Target::Address(address) => addresses.push(*address),
                 Target::Name(name, port) => {
-                    let found = resolutions.addresses(name);
-                    addresses.extend(found.iter().map(|address| SocketAddr::new(*address, *port)));
+                    for address in resolutions.addresses(name) {
+                        let address = SocketAddr::new(*address, *port);
+                        match rules.and_then(|rules| rules.mistake(address)) {
+                            Some(mistake) => troubles.push(format!("{name}: {mistake}")),
+                            None => addresses.push(address),
+                        }
+                    }
                     troubles.extend(resolutions.trouble(name).map(|trouble| format!("{name}: {trouble}")));
                 }
             }

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use headgate_snapshot::resource::Body;
-use headgate_snapshot::{Certificate, Key, PoolHealth, Refusal, Resource, ResourceSet};
+use headgate_snapshot::{ADDRESS_POLICY, Certificate, Key, PoolHealth, Refusal, Resource, ResourceSet};
 
 use crate::frontend::{FrontendId, Frontends, Listener, Listening, Placed, Reattachment, compile_gateway};
 use crate::matcher::Request;
@@ -26,7 +26,7 @@ use crate::shared_map::SharedMap;
 use crate::table::{Candidate, Found};
 
 /// Features that a resource may require of this release.
-pub const FEATURES: [&str; 0] = [];
+pub const FEATURES: [&str; 1] = [ADDRESS_POLICY];
 
 /// What compiling needs beside the resources.
 pub struct Context<'a> {

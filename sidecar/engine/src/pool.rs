@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use headgate_snapshot as wire;
-use headgate_snapshot::Key;
+use headgate_snapshot::{AddressRules, Key};
 use parking_lot::Mutex;
 
 use crate::endpoint::Endpoint;
@@ -45,6 +45,8 @@ pub struct Pool {
     /// The route that the hosts stand for.
     pub(crate) host_route: Option<Arc<Route>>,
     hosts: (Vec<String>, i64),
+    /// Which addresses the names of endpoints may stand for, absent: any.
+    addresses: Option<AddressRules>,
     members: ArcSwap<Members>,
 }
 
@@ -117,6 +119,7 @@ impl Pool {
             timeouts,
             fallback,
             created_at,
+            addresses,
         } = pool;
         if origins.len() > MAX_ORIGINS {
             return Err(Mistake::invalid("origins", format!("{} are more than {MAX_ORIGINS}", origins.len())));
@@ -139,6 +142,10 @@ impl Pool {
             }
         };
         let health_check = health_check.as_ref().map(HealthCheck::compile).transpose()?.map(Arc::new);
+        let addresses = addresses
+            .as_ref()
+            .map(|policy| AddressRules::read(policy).map_err(|error| Mistake::invalid("addresses", error.to_string())))
+            .transpose()?;
         let hosts = (hosts.clone(), *created_at);
         let host_route = match previous {
             Some(previous) if previous.hosts == hosts => previous.host_route.clone(),
@@ -156,6 +163,7 @@ impl Pool {
             state: previous.map(|previous| previous.state.clone()).unwrap_or_default(),
             host_route,
             hosts,
+            addresses,
             members: ArcSwap::default(),
         };
         compiled.resolve(resolutions);
@@ -198,7 +206,8 @@ impl Pool {
     pub(crate) fn resolve(&self, resolutions: &Resolutions) {
         let mut known = self.state.known.lock();
         let mut next = Known::default();
-        let origins = self.origins.iter().map(|origin| origin.member(&known, &mut next, resolutions)).collect();
+        let rules = self.addresses.as_ref();
+        let origins = self.origins.iter().map(|origin| origin.member(&known, &mut next, resolutions, rules)).collect();
         *known = next;
         // Stored under the lock, so that the list of the last caller is the one that stays.
         self.members.store(Arc::new(Members { origins }));

@@ -7,12 +7,13 @@
 //! The messages are generated from `proto/snapshot.proto` and the conversation from `proto/stream.proto` (its service
 //! with the feature `stream`), which are also their documentation. This crate adds
 //! what both ends must agree on: how a key is written, what the content version of a set is, what differs
-//! between two sets, what a batch does to a set, which regular expressions can be enforced, and which headers no
-//! filter changes.
+//! between two sets, what a batch does to a set, which regular expressions can be enforced, which headers no
+//! filter changes, and which addresses may be origins.
 //!
 //! Invariants: knows neither Kubernetes nor Pingora; reads no clock; the same set has the same version on every
 //! machine, whatever the path that led to it.
 
+mod address;
 mod diff;
 mod expression;
 mod header;
@@ -26,6 +27,7 @@ mod wire {
     include!(concat!(env!("OUT_DIR"), "/headgate.snapshot.v1.serde.rs"));
 }
 
+pub use address::{ADDRESS_POLICY, AddressRules, InvalidAddressPolicy};
 pub use diff::{changes, diff};
 pub use expression::{Expression, InvalidExpression};
 pub use header::{OWN_HEADER_PREFIX, ProtectedHeader};

@@ -1,9 +1,8 @@
-//! Endpoints that users write, and which addresses they may be.
+//! Endpoints as users write them.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::host::mistake_in_exact_host;
-use crate::inputs::AddressPolicy;
 
 /// What a user wrote as an endpoint.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -69,90 +68,6 @@ fn service(host: &str) -> Option<(&str, &str)> {
     match labels.as_slice() {
         [name, namespace, "svc"] | [name, namespace, "svc", "cluster", "local"] => Some((name, namespace)),
         _ => None,
-    }
-}
-
-/// Why an address must not be an origin.
-pub(super) fn mistake(address: SocketAddr, policy: &AddressPolicy) -> Option<String> {
-    let ip = embedded(address.ip());
-    let class = Class::of(ip);
-    if let Class::Never(what) = class {
-        return Some(format!("{} is {what}, which is nobody's; write the address of the origin", address.ip()));
-    }
-    let (allowed, denied) = match policy {
-        // Credentials of a cloud machine are served there, to whoever can make the machine ask.
-        AddressPolicy::Any => {
-            return matches!(class, Class::LinkLocal).then(|| {
-                format!("{} is a link-local address, which is never an origin; write another address", address.ip())
-            });
-        }
-        AddressPolicy::Public { allowed, denied } => (allowed, denied),
-    };
-    if denied.iter().any(|denied| embedded(denied.ip()) == ip && denied.port() == address.port()) {
-        return Some(format!(
-            "{address} belongs to the control plane, which is never an origin; write another address"
-        ));
-    }
-    match class {
-        Class::Public | Class::Never(_) => None,
-        Class::Inner(_) | Class::LinkLocal if allowed.iter().any(|network| network.contains(&ip)) => None,
-        Class::Inner(what) => Some(needs_leave(address.ip(), what)),
-        Class::LinkLocal => Some(needs_leave(address.ip(), "a link-local address")),
-    }
-}
-
-fn needs_leave(ip: IpAddr, what: &str) -> String {
-    format!(
-        "{ip} is {what}; write a public address, name a Service instead, or have the operator started with \
-         --allow-origins for it"
-    )
-}
-
-/// What an address is, as far as it matters here.
-#[derive(Clone, Copy, Debug)]
-enum Class {
-    Public,
-    Inner(&'static str),
-    LinkLocal,
-    Never(&'static str),
-}
-
-impl Class {
-    fn of(ip: IpAddr) -> Self {
-        match ip {
-            IpAddr::V4(ip) => {
-                let [first, second, ..] = ip.octets();
-                match (first, second) {
-                    (0, _) => Self::Never("an unspecified address"),
-                    (224..=239, _) => Self::Never("a multicast address"),
-                    (240..=255, _) => Self::Never("a reserved address"),
-                    (127, _) => Self::Inner("a loopback address"),
-                    (169, 254) => Self::LinkLocal,
-                    (10, _) | (172, 16..=31) | (192, 168) | (100, 64..=127) => Self::Inner("a private address"),
-                    _ => Self::Public,
-                }
-            }
-            IpAddr::V6(ip) if ip.is_unspecified() => Self::Never("an unspecified address"),
-            IpAddr::V6(ip) if ip.is_multicast() => Self::Never("a multicast address"),
-            IpAddr::V6(ip) if ip.is_loopback() => Self::Inner("a loopback address"),
-            IpAddr::V6(ip) if ip.is_unicast_link_local() => Self::LinkLocal,
-            IpAddr::V6(ip) if ip.is_unique_local() => Self::Inner("a private address"),
-            IpAddr::V6(_) => Self::Public,
-        }
-    }
-}
-
-/// The IPv4 address inside an IPv6 address that leads to it (mapped, NAT64), else the address itself.
-fn embedded(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(ip) => match ip.segments() {
-            [0x64, 0xff9b, 0, 0, 0, 0, _, _] => {
-                let [.., a, b, c, d] = ip.octets();
-                Ipv4Addr::new(a, b, c, d).into()
-            }
-            _ => ip.into(),
-        },
-        v4 @ IpAddr::V4(_) => v4,
     }
 }
 

@@ -127,7 +127,8 @@ fn service_endpoints(
         };
         not_found(format!("Service {key} has no TCP port {wanted}; it has {}", ports(service)))
     })?;
-    service::endpoints(key, service, found, context.index).map_err(not_found)
+    service::endpoints(key, service, found, context.index, &context.inputs.options.addresses)
+        .map_err(|sentence| (Reason::AddressNotAllowed, sentence))
 }
 
 fn of_endpoints(
@@ -137,6 +138,7 @@ fn of_endpoints(
     origin: &mut wire::Origin,
     findings: &mut Findings,
 ) {
+    let rules = context.inputs.options.addresses.rules();
     let mut seen: BTreeMap<Written, usize> = BTreeMap::new();
     let mut resolved = Vec::new();
     let mut unresolved = Vec::new();
@@ -154,7 +156,7 @@ fn of_endpoints(
             continue;
         }
         match &written {
-            Written::Address(address) => match address::mistake(*address, &context.inputs.options.addresses) {
+            Written::Address(address) => match rules.mistake(*address) {
                 Some(sentence) => findings.refuse_address(field, sentence),
                 None => resolved.push(endpoint(address.ip().to_string(), address.port())),
             },

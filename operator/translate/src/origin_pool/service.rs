@@ -1,13 +1,14 @@
 //! Endpoints of a Service, from its EndpointSlices.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 use headgate_snapshot::Endpoint;
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 use k8s_openapi::api::discovery::v1::{Endpoint as SliceEndpoint, EndpointSlice};
 
 use crate::index::Index;
-use crate::inputs::ObjectKey;
+use crate::inputs::{AddressPolicy, ObjectKey};
 
 const EXTERNAL_NAME: &str = "ExternalName";
 
@@ -20,6 +21,7 @@ pub(super) fn endpoints(
     service: &Service,
     port: &ServicePort,
     index: &Index<'_>,
+    addresses: &AddressPolicy,
 ) -> Result<Vec<Endpoint>, String> {
     if is_external(service) {
         return Err(external(key));
@@ -31,7 +33,26 @@ pub(super) fn endpoints(
         .filter_map(|slice| Some((slice, slice_port(slice, port)?)))
         .flat_map(|(slice, port)| ready_addresses(slice).map(move |address| (address, port)))
         .collect();
+    if let Some(denied) = first_denied(&endpoints, addresses) {
+        return Err(format!(
+            "Service {key} has the endpoint {denied}, which belongs to the control plane or to headgate itself and is \
+             never an origin; name another Service"
+        ));
+    }
     Ok(endpoints.into_iter().map(|(host, port)| Endpoint { host: host.to_owned(), port }).collect())
+}
+
+/// An endpoint that is never an origin. Other addresses of a Service are those of its pods, which are private.
+fn first_denied(endpoints: &BTreeSet<(&str, u32)>, addresses: &AddressPolicy) -> Option<SocketAddr> {
+    let (AddressPolicy::Any { denied } | AddressPolicy::Public { allowed: _, denied }) = addresses;
+    // Nearly all endpoints have another port, so that nothing of them is read.
+    let has_port = |port: u32| denied.iter().any(|address| u32::from(address.port()) == port);
+    let mut suspects = endpoints.iter().filter(|(_, port)| has_port(*port)).peekable();
+    suspects.peek()?;
+    let rules = addresses.rules();
+    suspects
+        .filter_map(|(host, port)| Some(SocketAddr::new(host.parse().ok()?, u16::try_from(*port).ok()?)))
+        .find(|address| rules.denies(*address))
 }
 
 /// True for a Service that is only another name of something outside.

@@ -1,6 +1,7 @@
 //! The spec of a pool: checks, and spec to wire.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use headgate_crds::OriginPool;
 use headgate_crds::duration::Unit;
@@ -43,7 +44,7 @@ pub(super) fn lower(key: &ObjectKey, object: &OriginPool, inputs: &Inputs, index
     check_hosts(hosts, &mut findings);
     check_locations(&object.spec, &mut findings);
     let context = Context { namespace: &key.namespace, inputs, index };
-    let lowered_origins = origins
+    let lowered_origins: Vec<wire::Origin> = origins
         .iter()
         .enumerate()
         .map(|(index, origin)| origin::lower(&format!("spec.origins[{index}]"), origin, context, &mut findings))
@@ -59,6 +60,10 @@ pub(super) fn lower(key: &ObjectKey, object: &OriginPool, inputs: &Inputs, index
     if fallback.as_ref().is_some_and(|fallback| fallback.name == key.name) {
         findings.refuse("spec.fallback.name", "names the pool itself; name another OriginPool of the namespace");
     }
+    // Where no name has to be judged later, a new list of addresses changes nothing.
+    let is_name = |endpoint: &wire::Endpoint| endpoint.host.parse::<IpAddr>().is_err();
+    let has_names = lowered_origins.iter().any(|origin| origin.endpoints.iter().any(is_name));
+    let addresses = has_names.then(|| inputs.options.addresses.rules().wire());
     let pool = wire::OriginPool {
         hosts: hosts.iter().collect::<BTreeSet<_>>().into_iter().cloned().collect(),
         origins: lowered_origins,
@@ -69,6 +74,7 @@ pub(super) fn lower(key: &ObjectKey, object: &OriginPool, inputs: &Inputs, index
         timeouts: Some(self::timeouts(timeouts)),
         fallback: None,
         created_at: created_at(&object.metadata),
+        addresses,
     };
     Lowered { pool, findings, unenforced: unenforced(&object.spec) }
 }

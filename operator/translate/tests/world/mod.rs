@@ -2,12 +2,16 @@
 //! Reads a world from YAML: the objects of a cluster, and what is kept between translations.
 //!
 //! Beside Kubernetes objects a document may be of kind `Claim` (`host`, `namespace`, `since`), `LastAccepted` (`object`)
-//! or `Options` (`addresses: Public`), with the version `test`.
+//! or `Options` (`addresses: Public` or `Any`, `allowed`, `denied`, `assumedClasses: None`, `gatewayAddresses`), with the
+//! version `test`.
 
+use std::fmt::Debug;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use headgate_translate::{
-    AddressPolicy, Claim, Inputs, Kind, ObjectKey, ObjectRef, Objects, Options, Problem, Reason, Translation,
+    AddressPolicy, AssumedClasses, Claim, Inputs, Kind, ObjectKey, ObjectRef, Objects, Options, Problem, Reason,
+    Translation,
 };
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
@@ -77,11 +81,25 @@ fn add(inputs: &mut Inputs, document: Value) {
             put(&mut inputs.last_accepted.origin_pools, key, object).expect("an OriginPool");
         }
         "Options" => {
-            assert_eq!(text("addresses"), "Public", "the one option that worlds set");
-            inputs.options.addresses = AddressPolicy::Public { allowed: Vec::new(), denied: Vec::new() };
+            let (allowed, denied) = (read_all(&document["allowed"]), read_all(&document["denied"]));
+            match text("addresses").as_str() {
+                "Public" => inputs.options.addresses = AddressPolicy::Public { allowed, denied },
+                "Any" => inputs.options.addresses = AddressPolicy::Any { denied },
+                other => assert_eq!(other, "", "a policy of addresses"),
+            }
+            match text("assumedClasses").as_str() {
+                "None" => inputs.options.assumed_classes = AssumedClasses::None,
+                other => assert_eq!(other, "", "None, or what standalone assumes"),
+            }
+            inputs.options.gateway_addresses = read_all(&document["gatewayAddresses"]);
         }
         other => assert_eq!(other, "a kind that headgate reads"),
     }
+}
+
+fn read_all<T: FromStr<Err: Debug>>(list: &Value) -> Vec<T> {
+    let texts = list.as_array().into_iter().flatten().filter_map(Value::as_str);
+    texts.map(|text| text.parse().expect("a value of an option")).collect()
 }
 
 /// What the API server checks with the schema is checked first, as for files.

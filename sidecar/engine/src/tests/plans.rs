@@ -153,6 +153,66 @@ fn endpoints_follow_their_names_and_keep_the_last_good_answer() {
 }
 
 #[test]
+fn addresses_of_names_are_judged_after_each_answer_and_after_each_edit_of_the_policy() {
+    let named = |policy: Option<wire::AddressPolicy>| {
+        let origins = vec![origin("eu", 0, 1, &["eu.test", "10.0.0.9"])];
+        pool("pool", wire::OriginPool { origins, addresses: policy, ..Default::default() })
+    };
+    let public = |allowed: &str, denied: &str| wire::AddressPolicy {
+        scope: wire::AddressScope::Public.into(),
+        allowed: vec![allowed.to_owned()],
+        denied: vec![denied.to_owned()],
+    };
+    let told = |plan: &Plan| -> (Vec<String>, String) {
+        let members = plan.pool(&pool_key("pool")).unwrap().members();
+        let member = &members.origins[0];
+        let addresses = member.endpoints.iter().map(|endpoint| endpoint.address().ip().to_string()).collect();
+        (addresses, member.trouble.clone())
+    };
+    let check = |plan: &Plan, addresses: &[&str], trouble: &str| {
+        let addresses = addresses.iter().map(|address| (*address).to_owned()).collect();
+        assert_eq!(told(plan), (addresses, trouble.to_owned()));
+    };
+    let mut resolutions = Resolutions::default();
+    let resources = set([named(Some(public("192.168.0.0/16", "192.0.2.9:80")))]);
+    let plan = compile_after(None, &resources, &resolutions);
+    assert!(resolutions.answered("eu.test", vec!["192.0.2.7".parse().unwrap()]));
+    plan.resolve(&resolutions);
+    check(&plan, &["192.0.2.7", "10.0.0.9"], "");
+
+    assert!(resolutions.answered("eu.test", vec!["10.0.0.7".parse().unwrap(), "192.168.0.1".parse().unwrap()]));
+    plan.resolve(&resolutions);
+    check(
+        &plan,
+        &["192.168.0.1", "10.0.0.9"],
+        "eu.test: 10.0.0.7 is a private address; write a public address, name a Service instead, or have the operator \
+         started with --allow-origins for it",
+    );
+
+    let plan = compile_after(Some(&plan), &set([named(Some(public("10.0.0.0/8", "192.0.2.9:80")))]), &resolutions);
+    check(
+        &plan,
+        &["10.0.0.7", "10.0.0.9"],
+        "eu.test: 192.168.0.1 is a private address; write a public address, name a Service instead, or have the \
+         operator started with --allow-origins for it",
+    );
+
+    assert!(resolutions.answered("eu.test", vec!["192.0.2.9".parse().unwrap()]));
+    plan.resolve(&resolutions);
+    check(
+        &plan,
+        &["10.0.0.9"],
+        "eu.test: 192.0.2.9:80 belongs to the control plane or to headgate itself, which is never an origin; write \
+         another address",
+    );
+
+    // A policy that cannot be read is not dropped: the pool stays as it was.
+    let plan = compile_after(Some(&plan), &set([named(Some(public("10.0.0.0/99", "192.0.2.9:80")))]), &resolutions);
+    assert_eq!(plan.refusals().len(), 1);
+    check(&plan, &["10.0.0.9"], &told(&plan).1);
+}
+
+#[test]
 fn one_edit_among_many_compiles_one_resource() {
     let named = |number: usize, path: &str| {
         route(&format!("r{number}"), &[&format!("h{number}.test")], vec![prefix(path, "x")])
