@@ -1,4 +1,4 @@
-//! Asks the admin address of a running headgate.
+//! Asks the admin address of a running `headgate standalone`, or finds the cluster to ask in its place.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,41 +14,50 @@ use hyper_util::rt::TokioExecutor;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
+use crate::cluster::{Access, Cluster};
+
 /// How long an answer may take.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// Where to ask.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Api {
-    /// The admin address of `headgate standalone`
-    #[arg(
-        id = "api_url",
-        long = "api",
-        value_name = "URL",
-        default_value = "http://127.0.0.1:9901",
-        env = "HEADGATE_API"
-    )]
-    pub url: String,
+    /// Ask the admin address of `headgate standalone` in place of a cluster [default without a kubeconfig:
+    /// http://127.0.0.1:9901]
+    #[arg(id = "api_url", long = "api", value_name = "URL", env = "HEADGATE_API")]
+    pub url: Option<String>,
 
     /// File with the token of its --admin-token-file
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 }
 
+/// Where standalone answers unless it is told otherwise.
+const DEFAULT_URL: &str = "http://127.0.0.1:9901";
+
 impl Api {
-    /// GETs a page as JSON.
+    /// The cluster to ask, or nothing where it is a standalone process.
+    pub async fn cluster(&self, access: &Access) -> anyhow::Result<Option<Cluster>> {
+        if self.url.is_some() {
+            return Ok(None);
+        }
+        Cluster::connect(access).await
+    }
+
+    /// GETs a page of standalone as JSON.
     pub async fn get(&self, path: &str, query: &[(&str, &str)]) -> anyhow::Result<Value> {
+        let url = self.url.as_deref().unwrap_or(DEFAULT_URL);
         let query: Vec<String> = query
             .iter()
             .map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)))
             .collect();
         let question = if query.is_empty() { String::new() } else { format!("?{}", query.join("&")) };
-        let base = self.url.trim_end_matches('/');
+        let base = url.trim_end_matches('/');
         let base = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
         let uri: Uri =
-            format!("{base}{path}{question}").parse().with_context(|| format!("--api {} is not a URL", self.url))?;
+            format!("{base}{path}{question}").parse().with_context(|| format!("--api {url} is not a URL"))?;
         if uri.scheme_str() != Some("http") {
-            bail!("--api {}: standalone answers on http only; write http://HOST:PORT", self.url);
+            bail!("--api {url}: standalone answers on http only; write http://HOST:PORT");
         }
         let mut request = Request::get(uri);
         if let Some(file) = &self.token_file {
@@ -67,12 +76,14 @@ impl Api {
             .await
             .map_err(anyhow::Error::from)
             .and_then(|answered| answered)
-            .with_context(|| format!("cannot ask {}: is `headgate standalone` running there (--admin)?", self.url))?;
+            .with_context(|| format!(
+                "cannot ask {url}: is `headgate standalone` running there (--admin)? A cluster needs a kubeconfig"
+            ))?;
         let json: Value = serde_json::from_slice(&body).unwrap_or_default();
         if status.is_success() {
             return Ok(json);
         }
         let detail = json["detail"].as_str().map_or_else(|| String::from_utf8_lossy(&body).into_owned(), str::to_owned);
-        bail!("{} answered {status}: {}", self.url, detail.trim())
+        bail!("{url} answered {status}: {}", detail.trim())
     }
 }

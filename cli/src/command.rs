@@ -8,12 +8,14 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use headgate_engine::{Chance, Context, Explanation, Listening, Outcome, Plan, Resolutions, Step};
+use headgate_operator::world::World;
 use headgate_snapshot::ResourceSet;
 
 use crate::client::Api;
+use crate::cluster::{Access, Cluster, Seen};
 use crate::explain::{self, Question};
 use crate::standalone::{self, Settings};
-use crate::terminal::{self, BAD, GOOD, QUIET};
+use crate::terminal::{self, BAD, GOOD, NOTABLE, QUIET};
 use crate::{clock, status, validate};
 
 /// Load balancing with health, steering and failover for Kubernetes traffic.
@@ -38,6 +40,8 @@ enum Command {
     Status {
         #[command(flatten)]
         api: Api,
+        #[command(flatten)]
+        access: Access,
     },
     /// Show what a request meets: listener, route, policies and origin, in the order of enforcement
     Explain {
@@ -50,10 +54,12 @@ enum Command {
         #[arg(long = "header", short = 'H', value_name = "HEADER")]
         headers: Vec<String>,
         /// Explain these manifests in place of a running headgate
-        #[arg(short = 'f', long = "filename", value_name = "PATH", conflicts_with_all = ["api_url", "token_file"])]
+        #[arg(short = 'f', long = "filename", value_name = "PATH", conflicts_with_all = ["api_url", "token_file", "kubeconfig", "context"])]
         files: Vec<PathBuf>,
         #[command(flatten)]
         api: Api,
+        #[command(flatten)]
+        access: Access,
     },
     /// Print the custom resource definitions, for `kubectl apply -f -`
     Crds,
@@ -64,10 +70,18 @@ pub async fn run(line: Line) -> anyhow::Result<ExitCode> {
     match line.command {
         Command::Standalone(settings) => standalone::run(settings).await.map(|()| ExitCode::SUCCESS),
         Command::Validate { files } => validate::run(files),
-        Command::Status { api } => status::run(api).await,
-        Command::Explain { url, method, headers, files, api } => {
+        Command::Status { api, access } => status::run(api, access).await,
+        Command::Explain { url, method, headers, files, api, access } => {
             let question = Question { url, method, headers: headers.join("\n") };
-            let explanation = if files.is_empty() { ask(&question, &api).await? } else { compile(&question, files)? };
+            let explanation = if files.is_empty() {
+                match api.cluster(&access).await? {
+                    Some(cluster) => look(&question, &cluster).await?,
+                    None => ask(&question, &api).await?,
+                }
+            } else {
+                let (_, mut world) = validate::load(files)?;
+                compile(&question, &mut world, Listening::Merged)?
+            };
             print(&explanation)?;
             Ok(ExitCode::SUCCESS)
         }
@@ -89,14 +103,22 @@ async fn ask(question: &Question, api: &Api) -> anyhow::Result<Explanation> {
     serde_json::from_value(answer).context("the answer is not an explanation; is it the same release of headgate?")
 }
 
-/// Explains manifests without a proxy: names are not resolved and nothing is probed.
-fn compile(question: &Question, files: Vec<PathBuf>) -> anyhow::Result<Explanation> {
-    let (_, mut world) = validate::load(files)?;
+/// Explains what is in a cluster.
+async fn look(question: &Question, cluster: &Cluster) -> anyhow::Result<Explanation> {
+    let Seen { mut world, notes } = cluster.see().await?;
+    for note in notes {
+        terminal::tell_in(NOTABLE, note);
+    }
+    compile(question, &mut world, Listening::ByPort)
+}
+
+/// Explains a world without a proxy: names are not resolved and nothing is probed.
+fn compile(question: &Question, world: &mut World, listening: Listening) -> anyhow::Result<Explanation> {
     let set: ResourceSet = world.translate(clock::timestamp()).resources.into_iter().collect();
     let resolutions = Resolutions::default();
-    let context = Context { listening: Listening::Merged, resolutions: &resolutions, check_certificate: &|_| Ok(()) };
+    let context = Context { listening, resolutions: &resolutions, check_certificate: &|_| Ok(()) };
     let plan = Arc::new(Plan::compile(&Arc::new(set), None, &context));
-    Ok(explain::answer(&plan, question, Chance::new(0))?)
+    Ok(explain::answer(&plan, question, listening, Chance::new(0))?)
 }
 
 fn print(explanation: &Explanation) -> anyhow::Result<()> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use headgate_engine::{
-    Arrival, Authority, Chance, Explanation, FrontendId, Place, Plan, Protocol, Replay, Request, normalise_path,
+    Arrival, Authority, Chance, Explanation, FrontendId, Listening, Place, Plan, Protocol, Replay, Request, normalise_path,
 };
 use serde::{Deserialize, Serialize};
 
@@ -44,7 +44,12 @@ pub enum QuestionError {
 }
 
 /// Answers a question from a plan. Chance decides where it decides in the proxy.
-pub fn answer(plan: &Arc<Plan>, question: &Question, chance: Chance) -> Result<Explanation, QuestionError> {
+pub fn answer(
+    plan: &Arc<Plan>,
+    question: &Question,
+    listening: Listening,
+    chance: Chance,
+) -> Result<Explanation, QuestionError> {
     let Question { url, method, headers } = question;
     let invalid = || QuestionError::Url(url.clone());
     let uri: http::Uri = url.parse().map_err(|_| invalid())?;
@@ -70,7 +75,11 @@ pub fn answer(plan: &Arc<Plan>, question: &Question, chance: Chance) -> Result<E
         query: uri.query(),
     };
     let arrival = Arrival { place, replay: Replay::Never };
-    Ok(plan.explain(FrontendId { port: default_port, protocol }, &request, &arrival, chance))
+    let port = match listening {
+        Listening::ByPort => place.port,
+        Listening::Merged => default_port,
+    };
+    Ok(plan.explain(FrontendId { port, protocol }, &request, &arrival, chance))
 }
 
 fn header_map(lines: &str) -> Result<http::HeaderMap, QuestionError> {

@@ -13,6 +13,7 @@
 //! line and field where there is one; nothing that a user writes ends the process after it has started.
 
 mod client;
+mod cluster;
 pub mod clock;
 pub mod command;
 mod explain;

@@ -7,6 +7,7 @@ use anstyle::Style;
 use serde_json::Value;
 
 use crate::client::Api;
+use crate::cluster::Access;
 use crate::manifest::object;
 use crate::terminal::{BAD, GOOD, NOTABLE};
 
@@ -23,8 +24,11 @@ struct Row {
 const TITLES: [&str; 5] = ["NAME", "READY", "HEALTHY", "ACTIVE", "NOTE"];
 
 /// Prints the table.
-pub async fn run(api: Api) -> anyhow::Result<ExitCode> {
-    let list = api.get("/v1/status", &[]).await?;
+pub async fn run(api: Api, access: Access) -> anyhow::Result<ExitCode> {
+    let list = match api.cluster(&access).await? {
+        Some(cluster) => cluster.status().await?,
+        None => api.get("/v1/status", &[]).await?,
+    };
     let rows: Vec<Row> = list["items"].as_array().into_iter().flatten().map(row).collect();
     let mut out = anstream::stdout().lock();
     for (line, style) in table(&rows) {

@@ -20,6 +20,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource as _;
+use kube::core::{ApiResource, GroupVersionKind};
 use serde::{Deserialize as _, Deserializer};
 
 /// Whether objects of a kind live in a namespace.
@@ -140,6 +141,11 @@ kinds! {
 }
 
 impl ObjectKind {
+    /// How the API server addresses it.
+    pub fn resource(self) -> ApiResource {
+        ApiResource::from_gvk(&GroupVersionKind::gvk(self.group(), self.versions()[0], self.as_str()))
+    }
+
     /// The `apiVersion` that headgate writes for it.
     pub fn api_version(self) -> String {
         let version = self.versions()[0];

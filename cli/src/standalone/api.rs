@@ -9,7 +9,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use headgate_engine::{Chance, Plan};
+use headgate_engine::{Chance, Listening, Plan};
 use headgate_operator::api::openapi::{self, Path};
 use headgate_operator::api::problem;
 use headgate_operator::status::StatusQuestion;
@@ -69,7 +69,7 @@ async fn explain(State(shown): State<Shown>, Query(question): Query<Question>) -
     let Some(plan) = shown.plan.get() else { return starting() };
     // Any number does: it stands for the chance of one request.
     let chance = Chance::new(RandomState::new().hash_one(&question.url));
-    match explain::answer(&plan(), &question, chance) {
+    match explain::answer(&plan(), &question, Listening::Merged, chance) {
         Ok(explanation) => Json(explanation).into_response(),
         Err(error) => problem(StatusCode::BAD_REQUEST, &error.to_string()),
     }
