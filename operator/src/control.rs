@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use headgate_translate::{ObjectKey, ObjectRef, Options, Reference, Verdict};
+use headgate_translate::{GatewayAddress, ObjectKey, ObjectRef, Options, Reference, Verdict};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -47,6 +47,7 @@ pub struct Stored {
 pub struct Control {
     hub: Arc<Hub>,
     controller: String,
+    addresses: Vec<GatewayAddress>,
     metrics: Metrics,
     state: Mutex<State>,
     book: Mutex<Book>,
@@ -95,7 +96,7 @@ impl Control {
     /// A control plane that has seen nothing.
     pub fn new(hub: Arc<Hub>, options: Options, metrics: Metrics, now: Instant) -> Self {
         let sources = Watches::kinds().map(Source::Kind).chain([Source::Claims]);
-        let controller = options.gateway_controller.clone();
+        let (controller, addresses) = (options.gateway_controller.clone(), options.gateway_addresses.clone());
         let state = State {
             world: World::new(options),
             sources: Sources::new(sources, now),
@@ -105,7 +106,7 @@ impl Control {
             verdicts: Arc::default(),
             is_published: false,
         };
-        Self { hub, controller, metrics, state: Mutex::new(state), book: Mutex::default() }
+        Self { hub, controller, addresses, metrics, state: Mutex::new(state), book: Mutex::default() }
     }
 
     /// `controllerName` that signs entries of a route's status.
@@ -208,7 +209,7 @@ impl Control {
                 }
             }
         }
-        statuses.update(verdicts, &self.hub.progress(), &self.controller, wall)
+        statuses.update(verdicts, &self.hub.progress(), &self.controller, &self.addresses, wall)
     }
 
     /// The status that an object should have, absent where it is not ours.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Parser;
-use headgate_translate::{AddressPolicy, Options};
+use headgate_translate::{AddressPolicy, GatewayAddress, Options};
 use ipnet::IpNet;
 
 use crate::access::ServiceAccount;
@@ -38,8 +38,8 @@ pub struct Settings {
     pub gateway_identity: Vec<ServiceAccount>,
 
     /// Where the gateway can be reached: written into the status of Gateways and Ingresses
-    #[arg(long, value_name = "ADDR", value_delimiter = ',', value_parser = gateway_address)]
-    pub gateway_address: Vec<String>,
+    #[arg(long, value_name = "ADDR", value_delimiter = ',')]
+    pub gateway_address: Vec<GatewayAddress>,
 
     /// Networks beside the public ones whose addresses may be origins
     #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
@@ -52,17 +52,6 @@ pub struct Settings {
     /// Name of this replica; absent: the host name
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
-}
-
-fn gateway_address(text: &str) -> Result<String, String> {
-    let is_name = |text: &str| {
-        !text.is_empty() && text.chars().all(|character| character.is_ascii_alphanumeric() || ".-".contains(character))
-    };
-    if text.parse::<std::net::IpAddr>().is_ok() || is_name(text) {
-        Ok(text.to_owned())
-    } else {
-        Err("write an IP address or a host name, without a port".to_owned())
-    }
 }
 
 fn state(text: &str) -> Result<String, String> {
@@ -79,7 +68,7 @@ impl Settings {
     /// What translation is told. `denied` are addresses that are never origins: the API server's and our own.
     pub fn options(&self, denied: Vec<SocketAddr>) -> Options {
         let addresses = AddressPolicy::Public { allowed: self.allow_origins.clone(), denied };
-        Options { addresses, ..Options::default() }
+        Options { addresses, gateway_addresses: self.gateway_address.clone(), ..Options::default() }
     }
 
     /// The name of this replica: as told, else that of the host.
@@ -118,7 +107,8 @@ mod tests {
         let settings = settings.expect("lists are read");
         let identities: Vec<String> = settings.gateway_identity.iter().map(ToString::to_string).collect();
         assert_eq!(identities, ["a/b", "c/d", "e/f"]);
-        assert_eq!(settings.gateway_address, ["192.0.2.1", "2001:db8::1", "gate.example.com"]);
+        let addresses = ["192.0.2.1", "2001:db8::1", "gate.example.com"].map(|text| text.parse());
+        assert_eq!(settings.gateway_address.into_iter().map(Ok).collect::<Vec<_>>(), addresses);
         assert_eq!(settings.allow_origins.len(), 2);
     }
 

@@ -182,7 +182,10 @@ pub fn status(kind: Kind, observation: &Observation<'_>, previous: Option<&Statu
         }),
         Kind::IngressClass => Status::IngressClass(settle(accepted_alone(drafts()), generation, before, now)),
         Kind::Ingress => Status::Ingress(IngressStatus {
-            load_balancer: load_balancer(verdict.force, addresses),
+            load_balancer: match verdict.force {
+                Force::Nothing | Force::Foreign => IngressLoadBalancerStatus::default(),
+                Force::Current | Force::LastAccepted | Force::Held => load_balancer(addresses),
+            },
             conditions: settle(complete(drafts()), generation, before, now),
             proxies: Some(counts(standing)),
         }),
@@ -197,15 +200,14 @@ fn accepted_alone(mut drafts: Vec<Draft>) -> Vec<Draft> {
 
 /// Where an Ingress is reached. It does not follow the proxies: names in DNS are made of it, and a proxy that starts
 /// anew must not take them away.
-fn load_balancer(force: Force, addresses: &[GatewayAddress]) -> IngressLoadBalancerStatus {
-    let is_served = !matches!(force, Force::Nothing | Force::Foreign);
-    let told = addresses.iter().filter(|_| is_served).map(|address| match address {
+pub fn load_balancer(addresses: &[GatewayAddress]) -> IngressLoadBalancerStatus {
+    let told = addresses.iter().take(gateway::MAX_ADDRESSES).map(|address| match address {
         GatewayAddress::Ip(ip) => IngressLoadBalancerIngress { ip: Some(ip.to_string()), ..Default::default() },
         GatewayAddress::Hostname(host) => {
             IngressLoadBalancerIngress { hostname: Some(host.clone()), ..Default::default() }
         }
     });
-    let told: Vec<IngressLoadBalancerIngress> = told.take(gateway::MAX_ADDRESSES).collect();
+    let told: Vec<IngressLoadBalancerIngress> = told.collect();
     IngressLoadBalancerStatus { ingress: (!told.is_empty()).then_some(told) }
 }
 

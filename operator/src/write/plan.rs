@@ -1,20 +1,17 @@
 //! What to write into the status of one object: only what is ours, and only what differs.
 
-use std::net::IpAddr;
-
-use headgate_crds::conditions::ACCEPTED;
-use headgate_translate::Kind;
+use headgate_translate::{GatewayAddress, Kind};
 use serde_json::{Map, Value, json};
 
-use crate::status::{Status, is_true};
+use crate::status::{Status, load_balancer};
 
 /// What an installation writes into every status.
 #[derive(Clone, Debug)]
 pub struct Site {
     /// `controllerName` that signs entries of a route's status.
     pub controller: String,
-    /// Where the gateway can be reached: addresses or names.
-    pub addresses: Vec<String>,
+    /// Where the gateway can be reached.
+    pub addresses: Vec<GatewayAddress>,
 }
 
 /// Fields of the status that are ours, in the order of the kinds' schemas.
@@ -34,34 +31,13 @@ fn owned(kind: Kind) -> &'static [&'static str] {
 /// The fields of ours as they should be. `status` is absent where the object is not ours (any more), `stored` is the
 /// status that the API server has.
 pub fn wanted(kind: Kind, status: Option<&Status>, stored: Option<&Value>, site: &Site) -> Map<String, Value> {
-    let mut fields = match status {
-        None => Map::new(),
-        Some(status) => match serde_json::to_value(status) {
-            Ok(Value::Object(fields)) => fields,
-            Ok(_) | Err(_) => Map::new(),
-        },
+    let mut fields = match status.and_then(Status::stored) {
+        Some(Value::Object(fields)) => fields,
+        Some(_) | None => Map::new(),
     };
-    match kind {
-        Kind::Gateway if status.is_some() => {
-            let addresses: Vec<Value> = site.addresses.iter().map(|address| gateway_address(address)).collect();
-            if !addresses.is_empty() {
-                fields.insert("addresses".to_owned(), Value::Array(addresses));
-            }
-        }
-        Kind::HttpRoute => {
-            let parents = parents(fields.remove("parents"), stored, &site.controller);
-            fields.insert("parents".to_owned(), Value::Array(parents));
-        }
-        Kind::Ingress => {
-            let serves = status.is_some_and(|status| is_true(status.conditions(), ACCEPTED));
-            let addresses = if serves { site.addresses.as_slice() } else { &[] };
-            let entries: Vec<Value> = addresses.iter().map(|address| ingress_address(address)).collect();
-            fields = Map::new();
-            if !entries.is_empty() {
-                fields.insert("loadBalancer".to_owned(), json!({ "ingress": entries }));
-            }
-        }
-        Kind::Gateway | Kind::GatewayClass | Kind::OriginPool | Kind::IngressClass => {}
+    if kind == Kind::HttpRoute {
+        let parents = parents(fields.remove("parents"), stored, &site.controller);
+        fields.insert("parents".to_owned(), Value::Array(parents));
     }
     fields.retain(|name, _| owned(kind).contains(&name.as_str()));
     fields
@@ -79,16 +55,6 @@ fn parents(ours: Option<Value>, stored: Option<&Value>, controller: &str) -> Vec
     all
 }
 
-fn gateway_address(address: &str) -> Value {
-    let kind = if address.parse::<IpAddr>().is_ok() { "IPAddress" } else { "Hostname" };
-    json!({ "type": kind, "value": address })
-}
-
-fn ingress_address(address: &str) -> Value {
-    let field = if address.parse::<IpAddr>().is_ok() { "ip" } else { "hostname" };
-    json!({ field: address })
-}
-
 /// Whether what is stored may be cleared where an object is not ours (any more): another controller's words stay.
 pub fn may_clear(kind: Kind, stored: Option<&Value>, site: &Site) -> bool {
     match kind {
@@ -96,10 +62,8 @@ pub fn may_clear(kind: Kind, stored: Option<&Value>, site: &Site) -> bool {
         Kind::HttpRoute => true,
         // Addresses are not: those of the site were written by us.
         Kind::Ingress => {
-            let entries: Vec<Value> = site.addresses.iter().map(|address| ingress_address(address)).collect();
-            let written =
-                stored.and_then(|status| status.get("loadBalancer")?.get("ingress")).and_then(Value::as_array);
-            !entries.is_empty() && written == Some(&entries)
+            let written = stored.and_then(|status| status.get("loadBalancer"));
+            !site.addresses.is_empty() && written == Some(&json!(load_balancer(&site.addresses)))
         }
         // The whole status is of whoever governs the object now.
         Kind::Gateway | Kind::GatewayClass | Kind::OriginPool | Kind::IngressClass => false,

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use headgate_crds::gateway_api::{GatewayStatus, HttpRouteStatus, ParentReference, RouteParentStatus};
-use headgate_translate::{Kind, ObjectKey};
+use headgate_crds::gateway_api::{HttpRouteStatus, ParentReference, RouteParentStatus};
+use headgate_translate::{GatewayAddress, Kind, ObjectKey};
 
 use super::pacer::{FIGURES, LONGEST_PAUSE, Pacer};
 use super::plan::{Site, may_clear, patch, wanted};
 use super::*;
-use crate::status::{IngressStatus, Status};
+use crate::status::{IngressStatus, Status, load_balancer};
 
 fn site() -> Site {
-    let addresses = ["192.0.2.10", "gate.example.com"].map(ToOwned::to_owned).into();
+    let addresses = ["192.0.2.10", "gate.example.com"].map(|text| text.parse().expect("an address")).into();
     Site { controller: "headgate.dev/gateway".to_owned(), addresses }
 }
 
@@ -47,31 +47,28 @@ fn entries_of_others_in_a_route_stay_and_ours_come_and_go() {
 
 #[test]
 fn a_gateway_says_where_it_is_reached_and_fields_of_others_stay() {
-    let status = Status::Gateway(GatewayStatus::default());
     let addresses = json!([
         { "type": "IPAddress", "value": "192.0.2.10" },
         { "type": "Hostname", "value": "gate.example.com" },
     ]);
+    let status = json!({ "addresses": addresses, "conditions": [], "listeners": [] });
+    let status = Status::Gateway(serde_json::from_value(status).expect("a status"));
     check(Kind::Gateway, Some(&status), &json!({ "attachedListenerSets": 1 }), &json!({ "addresses": addresses }));
     check(Kind::Gateway, Some(&status), &json!({ "addresses": addresses }), &Value::Null);
     assert!(!may_clear(Kind::Gateway, Some(&json!({ "addresses": addresses })), &site()));
 }
 
-fn ingress(accepted: &str) -> Status {
-    let condition = json!({
-        "type": "Accepted", "status": accepted, "reason": "Any", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z",
-    });
-    let conditions = vec![serde_json::from_value(condition).expect("a condition")];
-    Status::Ingress(IngressStatus { conditions, proxies: None })
+fn ingress(addresses: &[GatewayAddress]) -> Status {
+    Status::Ingress(IngressStatus { load_balancer: load_balancer(addresses), ..IngressStatus::default() })
 }
 
 #[test]
-fn an_ingress_has_the_addresses_of_the_gateway_while_it_is_accepted() {
+fn an_ingress_has_the_addresses_of_the_gateway_while_it_is_served() {
     let written =
         json!({ "loadBalancer": { "ingress": [{ "ip": "192.0.2.10" }, { "hostname": "gate.example.com" }] } });
-    check(Kind::Ingress, Some(&ingress("True")), &json!({ "loadBalancer": {} }), &written);
-    check(Kind::Ingress, Some(&ingress("True")), &written, &Value::Null);
-    check(Kind::Ingress, Some(&ingress("False")), &written, &json!({ "loadBalancer": null }));
+    check(Kind::Ingress, Some(&ingress(&site().addresses)), &json!({ "loadBalancer": {} }), &written);
+    check(Kind::Ingress, Some(&ingress(&site().addresses)), &written, &Value::Null);
+    check(Kind::Ingress, Some(&ingress(&[])), &written, &json!({ "loadBalancer": null }));
     let others = json!({ "loadBalancer": { "ingress": [{ "ip": "198.51.100.1" }] } });
     assert_eq!([&written, &others].map(|stored| may_clear(Kind::Ingress, Some(stored), &site())), [true, false]);
 }

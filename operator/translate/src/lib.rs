@@ -17,7 +17,6 @@ mod allowed_routes;
 mod attachment;
 mod backend;
 mod certificate;
-mod claim_record;
 mod class;
 mod condition;
 mod default_listeners;
@@ -43,7 +42,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use headgate_snapshot::{Key, Resource};
 
-pub use claim_record::{CLAIMS_PREFIX, recall_claims, record_claims};
 pub use condition::{Condition, ConditionStatus, ConditionType};
 pub use inputs::{
     ASSUMED_CLASS, AddressPolicy, AssumedClasses, Claim, Claims, GatewayAddress, Inputs, Kind, LastAccepted, ObjectKey,
