@@ -1,8 +1,10 @@
 //! What a proxy is told when it starts. Everything else comes in batches.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -18,6 +20,8 @@ pub struct Config {
     pub admin: SocketAddr,
     /// Where the last plan is kept, absent: nowhere.
     pub data_dir: Option<PathBuf>,
+    /// Whether the plan on disk may hold TLS keys. A sidecar's may not: the pod's other containers could read them.
+    pub keeps_keys: bool,
     /// Peers whose `X-Forwarded-*` headers are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Where requests are logged.
@@ -40,6 +44,7 @@ impl Config {
             frontends,
             admin,
             data_dir: None,
+            keeps_keys: true,
             trusted_proxies: Vec::new(),
             access_log: AccessLog::Off,
             dns_servers: Vec::new(),
@@ -79,6 +84,19 @@ pub enum AccessLog {
     Stdout,
     /// The end of a file.
     File(PathBuf),
+}
+
+impl FromStr for AccessLog {
+    type Err = Infallible;
+
+    /// `off`, `stdout`, or the path of a file.
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(match text {
+            "off" => Self::Off,
+            "stdout" => Self::Stdout,
+            file => Self::File(file.into()),
+        })
+    }
 }
 
 /// How a drain is paced.

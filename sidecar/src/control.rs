@@ -66,7 +66,7 @@ impl Shared {
         match file.load() {
             Ok(None) => {}
             Ok(Some(batch)) => {
-                let report = self.apply(&batch).await;
+                let report = self.apply(std::slice::from_ref(&batch)).await;
                 tracing::info!(version = report.version, "serving the last plan from disk");
             }
             Err(error) => {
@@ -78,16 +78,19 @@ impl Shared {
         }
     }
 
-    pub(crate) async fn apply(&self, batch: &Batch) -> Report {
+    /// Puts batches in force, one after the other, with one plan for all of them.
+    pub(crate) async fn apply(&self, batches: &[Batch]) -> Report {
         let mut control = self.control.lock().await;
-        // What could not be loaded is replaced by this one.
+        // What could not be loaded is replaced by these.
         control.load_trouble = None;
-        control.resources = Arc::new(control.resources.after(batch));
+        for batch in batches {
+            control.resources = Arc::new(control.resources.after(batch));
+            self.metrics.batch_bytes.inc_by(u64::try_from(batch.encoded_len()).unwrap_or(u64::MAX));
+        }
         let previous = self.current.load_full();
         let plan = Arc::new(self.compile(&control, &previous.plan));
         self.current.store(Arc::new(Current::new(Arc::clone(&plan), &previous)));
-        self.metrics.plans_applied.inc();
-        self.metrics.batch_bytes.inc_by(u64::try_from(batch.encoded_len()).unwrap_or(u64::MAX));
+        self.metrics.plans_applied.inc_by(u64::try_from(batches.len()).unwrap_or(u64::MAX));
         self.metrics.plan_resources.set(i64::try_from(control.resources.entries().len()).unwrap_or(i64::MAX));
         control.follow(&plan, self.listening).await;
         if let Some(store) = &control.store {

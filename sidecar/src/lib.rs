@@ -1,7 +1,7 @@
 //! The data plane: the engine on Pingora.
 //!
 //! ```text
-//! Batch -> Proxy::apply -> Plan (engine) -> one swap
+//! operator -> stream (whom to follow) -> Batch -> Proxy::apply -> Plan (engine) -> one swap
 //!                                             |
 //! client -> listen (TLS, h2c) -> gate (phases of Pingora) -> engine decides -> origin (peers, deadlines) -> origin
 //!              probe (health), resolve (DNS), store (plan on disk), admin, metrics, access_log beside it
@@ -35,8 +35,10 @@ mod proxy;
 mod resolve;
 mod state;
 mod store;
+mod stream;
 
 pub use config::{AccessLog, ClientLimits, Config, DrainTimes, Frontends};
 pub use headgate_engine::{FrontendId, Protocol};
 pub use listen::BindError;
 pub use proxy::{Drained, LocalAddresses, Proxy, StartError};
+pub use stream::{CredentialError, OperatorAddress, Role, StreamConfig, Streams};

@@ -61,6 +61,58 @@ pub(crate) struct Metrics {
     endpoints_healthy: IntGaugeVec,
     tasks: IntGauge,
     memory: IntGauge,
+    pub(crate) operator: OperatorMetrics,
+}
+
+/// The streams to the operator.
+#[derive(Debug)]
+pub(crate) struct OperatorMetrics {
+    pub(crate) connected: IntGauge,
+    pub(crate) disconnections: IntCounter,
+    following: IntGauge,
+    term: IntGauge,
+    batches_taken: IntCounter,
+    batches_ignored: IntCounter,
+}
+
+impl OperatorMetrics {
+    fn new(at: &Registry) -> prometheus::Result<Self> {
+        let batches = counters(
+            at,
+            "headgate_operator_batches_total",
+            "Batches that came from replicas of the operator. Those of a replica that is not followed are ignored.",
+            &["result"],
+        )?;
+        Ok(Self {
+            connected: gauge(at, "headgate_operator_connected", "Replicas of the operator with an open stream.")?,
+            disconnections: counter(
+                at,
+                "headgate_operator_disconnections_total",
+                "Streams to the operator that broke or could not be opened.",
+            )?,
+            following: gauge(
+                at,
+                "headgate_operator_following",
+                "1 while configuration is taken from a replica of the operator.",
+            )?,
+            term: gauge(at, "headgate_operator_term", "Term of the leader that was followed last.")?,
+            batches_taken: batches.with_label_values(&["Taken"]),
+            batches_ignored: batches.with_label_values(&["Ignored"]),
+        })
+    }
+
+    /// Notes a decision: whether a replica is followed, and its term where it leads.
+    pub(crate) fn follow(&self, follows: bool, term: Option<u64>) {
+        self.following.set(follows.into());
+        if let Some(term) = term {
+            self.term.set(i64::try_from(term).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Counts a batch.
+    pub(crate) fn count_batch(&self, taken: bool) {
+        if taken { self.batches_taken.inc() } else { self.batches_ignored.inc() }
+    }
 }
 
 fn counter(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntCounter> {
@@ -145,6 +197,7 @@ impl Metrics {
             )?,
             tasks: gauge(at, "headgate_tasks", "Tasks that are alive, for requests and beside them.")?,
             memory: gauge(at, "process_resident_memory_bytes", "Resident memory of the process.")?,
+            operator: OperatorMetrics::new(at)?,
             registry,
             reading: Mutex::new(()),
         })

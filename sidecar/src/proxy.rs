@@ -102,6 +102,8 @@ pub enum Drained {
 pub struct Proxy {
     shared: Arc<Shared>,
     admin: SocketAddr,
+    clock: Clock,
+    dns_servers: Vec<SocketAddr>,
     drain_times: DrainTimes,
     draining: watch::Sender<bool>,
     http: Arc<HttpProxy<Gate>>,
@@ -199,7 +201,10 @@ impl Parts {
         tasks: &mut JoinSet<()>,
     ) -> Arc<Shared> {
         let (trouble, store_trouble) = watch::channel(None);
-        let store = config.data_dir.as_deref().map(|data_dir| Store::start(PlanFile::new(data_dir), trouble));
+        let store = config
+            .data_dir
+            .as_deref()
+            .map(|data_dir| Store::start(PlanFile::new(data_dir, config.keeps_keys), trouble));
         let (answers, answered) = mpsc::channel(MOST_ANSWERS);
         let changed = Arc::new(Notify::new());
         let probing = Probing {
@@ -286,11 +291,13 @@ impl Proxy {
             }
         });
         if let Some(data_dir) = &config.data_dir {
-            shared.load(&PlanFile::new(data_dir)).await;
+            shared.load(&PlanFile::new(data_dir, config.keeps_keys)).await;
         }
         Ok(Self {
             shared,
             admin,
+            clock: parts.clock,
+            dns_servers: config.dns_servers,
             drain_times: config.drain,
             draining,
             http,
@@ -303,7 +310,12 @@ impl Proxy {
 
     /// Puts a batch in force, and tells what came of it.
     pub async fn apply(&self, batch: Batch) -> Report {
-        self.shared.apply(&batch).await
+        self.shared.apply(std::slice::from_ref(&batch)).await
+    }
+
+    /// Puts several batches in force, one after the other, with one plan for all of them.
+    pub async fn apply_all(&self, batches: Vec<Batch>) -> Report {
+        self.shared.apply(&batches).await
     }
 
     /// The newest report, and each after it: after batches, and when health or troubles change.
@@ -344,6 +356,25 @@ impl Proxy {
             store.finish().await;
         }
         drained
+    }
+
+    /// The name in its reports.
+    pub(crate) fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// The clock that everything of this proxy goes by.
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+        &self.shared.metrics
+    }
+
+    /// Name servers, empty: the system's.
+    pub(crate) fn dns_servers(&self) -> &[SocketAddr] {
+        &self.dns_servers
     }
 
     /// Tasks that serve connections and origins now, for tests that look for leaks.

@@ -1,8 +1,8 @@
 //! The last plan on disk, so that a proxy that starts without a control plane serves what it served before.
 //!
-//! One file, `plan`, readable by its owner alone because it holds TLS keys: a line of magic, the SHA-256 of the
-//! rest, and a complete [`Batch`]. It is written to a second file, synced and renamed, so that a crash leaves the old
-//! plan or the new one. Writing happens in a task of its own: the first change of a quiet time soon, later ones at
+//! One file, `plan`, readable by its owner alone because it holds TLS keys (a sidecar's holds none): a line of magic,
+//! the SHA-256 of the rest, and a complete [`Batch`]. It is written to a second file, synced and renamed, so that a
+//! crash leaves the old plan or the new one. Writing happens in a task of its own: the first change of a quiet time soon, later ones at
 //! most once a second, always the newest, and the last one before it ends. A write that fails is tried again until it succeeds or a newer one is due,
 //! and is told as a trouble of the proxy meanwhile; nothing else waits for it.
 
@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use headgate_snapshot::resource::Body;
 use headgate_snapshot::{Batch, ResourceSet};
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
@@ -50,12 +51,14 @@ pub(crate) enum StoreError {
 #[derive(Clone, Debug)]
 pub(crate) struct PlanFile {
     path: PathBuf,
+    /// Whether certificates, which come with their keys, are kept too.
+    keeps_keys: bool,
 }
 
 impl PlanFile {
     /// The file in a data directory.
-    pub(crate) fn new(data_dir: &Path) -> Self {
-        Self { path: data_dir.join("plan") }
+    pub(crate) fn new(data_dir: &Path, keeps_keys: bool) -> Self {
+        Self { path: data_dir.join("plan"), keeps_keys }
     }
 
     /// The last plan, or nothing where there is none yet.
@@ -70,7 +73,11 @@ impl PlanFile {
     }
 
     fn save(&self, set: &ResourceSet) -> io::Result<()> {
-        let body = set.complete(Vec::new()).encode_to_vec();
+        let mut plan = set.complete(Vec::new());
+        if !self.keeps_keys {
+            plan.upserts.retain(|resource| !matches!(resource.body, Some(Body::Certificate(_))));
+        }
+        let body = plan.encode_to_vec();
         let directory = self.path.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(directory)?;
         let fresh = self.path.with_extension("new");
@@ -178,7 +185,7 @@ async fn save_newest(file: &PlanFile, sets: &mut watch::Receiver<Arc<ResourceSet
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
-    use headgate_snapshot::{Key, Resource};
+    use headgate_snapshot::{Certificate, Entry, Key, Resource};
 
     use super::*;
 
@@ -190,7 +197,7 @@ mod tests {
     #[test]
     fn what_is_saved_is_loaded_and_readable_by_the_owner_alone() {
         let directory = tempfile::tempdir().unwrap();
-        let file = PlanFile::new(directory.path());
+        let file = PlanFile::new(directory.path(), true);
         assert_eq!(file.load().unwrap(), None);
         // A file that a crash has left behind, with the mode of another time.
         std::fs::write(file.path.with_extension("new"), "half a plan").unwrap();
@@ -200,9 +207,27 @@ mod tests {
     }
 
     #[test]
+    fn a_plan_without_keys_has_all_but_the_certificates() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = PlanFile::new(directory.path(), false);
+        let secret = Certificate { chain_pem: "chain".into(), key_pem: "secret".into() };
+        let certificate = Resource {
+            key: Some(Key::new("Secret", "default", "tls")),
+            body: Some(Body::Certificate(secret)),
+            ..Resource::default()
+        };
+        let mut set = some_set();
+        set.insert(Key::new("Secret", "default", "tls"), Entry::new(certificate));
+        file.save(&set).unwrap();
+        assert_eq!(file.load().unwrap().map(|plan| plan.upserts), Some(some_set().complete(Vec::new()).upserts));
+        let bytes = std::fs::read(&file.path).unwrap();
+        assert!(!bytes.windows(6).any(|window| window == b"secret"));
+    }
+
+    #[test]
     fn a_damaged_file_is_an_error_that_says_what_to_do() {
         let directory = tempfile::tempdir().unwrap();
-        let file = PlanFile::new(directory.path());
+        let file = PlanFile::new(directory.path(), true);
         file.save(&some_set()).unwrap();
         let mut bytes = std::fs::read(&file.path).unwrap();
         *bytes.last_mut().unwrap() ^= 1;
@@ -217,7 +242,7 @@ mod tests {
         // A file where the data directory should be: nothing can be written into it.
         let blocked = directory.path().join("data");
         std::fs::write(&blocked, "").unwrap();
-        let file = PlanFile::new(&blocked);
+        let file = PlanFile::new(&blocked, true);
         let (sets, receiver) = watch::channel(Arc::new(ResourceSet::default()));
         let (sender, mut trouble) = watch::channel(None);
         let task = tokio::spawn(keep(file.clone(), receiver, sender));

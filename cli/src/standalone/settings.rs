@@ -44,7 +44,7 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpNet>,
 
     /// Log each request as a line of JSON: off, stdout or a file
-    #[arg(long, value_name = "off|stdout|FILE", default_value = "off", value_parser = access_log)]
+    #[arg(long, value_name = "off|stdout|FILE", default_value = "off")]
     pub access_log: AccessLog,
 
     /// Name server in place of the system's
@@ -67,15 +67,6 @@ fn state(text: &str) -> Result<State, String> {
         }
         _ => Err("write `memory`".to_owned()),
     }
-}
-
-#[expect(clippy::unnecessary_wraps, reason = "clap calls it as a parser that may fail")]
-fn access_log(text: &str) -> Result<AccessLog, String> {
-    Ok(match text {
-        "off" => AccessLog::Off,
-        "stdout" => AccessLog::Stdout,
-        file => AccessLog::File(file.into()),
-    })
 }
 
 impl Settings {

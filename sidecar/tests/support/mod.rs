@@ -49,7 +49,7 @@ pub fn config() -> Config {
 
 /// A running proxy with its addresses.
 pub struct Running {
-    pub proxy: Proxy,
+    pub proxy: Arc<Proxy>,
     pub http: SocketAddr,
     pub https: SocketAddr,
     pub admin: SocketAddr,
@@ -57,7 +57,7 @@ pub struct Running {
 
 /// Starts a proxy.
 pub async fn start(config: Config) -> Running {
-    let proxy = Proxy::start(config, axum::Router::new()).await.unwrap();
+    let proxy = Arc::new(Proxy::start(config, axum::Router::new()).await.unwrap());
     let addresses = proxy.local_addresses().await;
     let (http, https) = (addresses.http().unwrap(), addresses.https().unwrap());
     Running { proxy, http, https, admin: addresses.admin }
