@@ -101,10 +101,10 @@ impl OperatorMetrics {
         })
     }
 
-    /// Notes a decision: nobody, or a replica, with its term where it leads.
-    pub(crate) fn follow(&self, followed: Option<Option<u64>>) {
-        self.following.set(followed.is_some().into());
-        if let Some(Some(term)) = followed {
+    /// Notes a decision: whether a replica is followed, and its term where it leads.
+    pub(crate) fn follow(&self, follows: bool, term: Option<u64>) {
+        self.following.set(follows.into());
+        if let Some(term) = term {
             self.term.set(i64::try_from(term).unwrap_or(i64::MAX));
         }
     }

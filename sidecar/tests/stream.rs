@@ -6,6 +6,7 @@
 mod replica;
 mod support;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -126,7 +127,7 @@ async fn a_new_leader_is_followed_and_an_old_one_that_thaws_is_ignored() {
     new.stands(2, true).await;
     let follow = new.followed().await;
     assert_eq!((follow.term, follow.version, follow.number), (2, old_set.version(), first.number + 1));
-    new.sends(Batch { sequence: 1, ..diff(&old_set, &new_set, &Default::default()).unwrap() }).await;
+    new.sends(Batch { sequence: 1, ..diff(&old_set, &new_set, &BTreeSet::new()).unwrap() }).await;
     new.report(|report| report.sequence == 1 && report.version == new_set.version()).await;
     assert_eq!(proxy.get().await, "new");
 
@@ -227,7 +228,7 @@ async fn a_restarted_proxy_serves_its_last_plan_and_resumes_with_an_inventory() 
     let next = world(&after);
     let has = ResourceSet::of_inventory(&inventory, &next);
     assert_eq!(has.version(), set.version());
-    let batch = diff(&has, &next, &Default::default()).unwrap();
+    let batch = diff(&has, &next, &BTreeSet::new()).unwrap();
     assert_eq!(batch.upserts.len(), 1);
     replica.sends(Batch { sequence: 9, ..batch }).await;
     replica.report(|report| report.sequence == 9 && report.version == next.version()).await;

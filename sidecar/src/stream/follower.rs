@@ -173,15 +173,14 @@ impl Follower {
         self.apply().await;
         self.followed = followed;
         self.sequence = 0;
-        self.proxy.metrics().operator.follow(followed.map(|followed| followed.term));
-        match followed {
-            Some(Followed { replica, term, number }) => {
-                tracing::info!(%replica, ?term, "taking configuration from this replica of the operator");
-                let follow =
-                    Follow { term: term.unwrap_or_default(), version: self.proxy.plan().version().to_owned(), number };
-                self.send(replica, proxy_message::Message::Follow(follow));
-            }
-            None => tracing::info!("no replica of the operator leads; keeping what is in force"),
+        self.proxy.metrics().operator.follow(followed.is_some(), followed.and_then(|followed| followed.term));
+        if let Some(Followed { replica, term, number }) = followed {
+            tracing::info!(%replica, ?term, "taking configuration from this replica of the operator");
+            let version = self.proxy.plan().version().to_owned();
+            let follow = Follow { term: term.unwrap_or_default(), version, number };
+            self.send(replica, proxy_message::Message::Follow(follow));
+        } else {
+            tracing::info!("no replica of the operator leads; keeping what is in force");
         }
         self.told.send_modify(|told| told.applied = followed.map(|followed| (followed.replica, 0)));
     }

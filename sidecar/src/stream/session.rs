@@ -221,8 +221,8 @@ impl Session {
             Some(Message::InventoryWanted(_)) => What::InventoryWanted { follow },
             Some(Message::Batch(batch)) => What::Batch { batch, follow },
             Some(Message::Ping(ping)) => {
-                let pong = proxy_message::Message::Pong(Pong { number: ping.number });
-                urgent.try_send(pong).map_err(|_| Broken::DoesNotRead)?;
+                let answer = proxy_message::Message::Pong(Pong { number: ping.number });
+                urgent.try_send(answer).map_err(|_| Broken::DoesNotRead)?;
                 What::Heard
             }
             Some(Message::Goodbye(_)) => {
@@ -241,7 +241,7 @@ impl Session {
 /// Waits until the proxy says goodbye. Where nobody is left to say so, it never does.
 pub(crate) async fn left(leaving: &mut watch::Receiver<bool>) {
     if leaving.wait_for(|leaving| *leaving).await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
