@@ -125,7 +125,7 @@ fn simulate(fates: &[Fate]) -> usize {
                     }
                 }
                 Answer::Written(version) => {
-                    let (Some(Action::Take { term, .. }) | Some(Action::Renew { term, .. })) = known.action else {
+                    let Some(Action::Take { term, .. } | Action::Renew { term, .. }) = known.action else {
                         unreachable!("something was written")
                     };
                     elector.written(term, version, at(start, known.sent), at(start, now));
