@@ -55,9 +55,9 @@ struct Replica {
 /// After how many milliseconds a replica gives a request up, which may still arrive.
 const GIVEN_UP_AFTER: u64 = 2_000;
 
-/// What chance decides about one request: time to the server, time back (absent: the answer is lost), and how long the
-/// replica stands still before it sends.
-type Fate = (u64, Option<u64>, u64);
+/// What chance decides about one request: time to the server, time back (absent: the answer is lost), how long the
+/// replica stands still, and whether it does before it sends or while the request is under way.
+type Fate = (u64, Option<u64>, u64, bool);
 
 fn at(start: Instant, millis: u64) -> Instant {
     start + Duration::from_millis(millis)
@@ -68,10 +68,10 @@ impl Replica {
         Self { elector: Elector::new(name), flight: None, wakes: 0, frozen_until: 0 }
     }
 
-    /// Sends a request, after standing still for as long as its fate says. The deadline of a write counts from before.
-    fn send(&mut self, action: Option<Action>, (there, back, freeze): Fate, now: u64) {
+    /// Sends a request, standing still for as long as its fate says. The deadline of a write counts from before.
+    fn send(&mut self, action: Option<Action>, (there, back, freeze, is_before): Fate, now: u64) {
         self.frozen_until = now + freeze;
-        let reaches = now + freeze + there;
+        let reaches = now + there + if is_before { freeze } else { 0 };
         self.flight =
             Some(Flight { action, sent: now, reaches, answers: back.map(|back| reaches + back), result: None });
     }
@@ -153,7 +153,7 @@ fn fates() -> impl Strategy<Value = Vec<Fate>> {
     let delay = prop_oneof![4 => 0_u64..300, 1 => 300_u64..9_000];
     let back = prop_oneof![6 => delay.clone().prop_map(Some), 1 => Just(None)];
     let freeze = prop_oneof![8 => Just(0_u64), 1 => 0_u64..25_000];
-    prop::collection::vec((delay, back, freeze), 1..64)
+    prop::collection::vec((delay, back, freeze, any::<bool>()), 1..64)
 }
 
 proptest! {
@@ -167,7 +167,7 @@ proptest! {
 
 #[test]
 fn on_a_quiet_network_one_replica_leads_and_stays() {
-    assert_eq!(simulate(&[(1, Some(1), 0)]), 1);
+    assert_eq!(simulate(&[(1, Some(1), 0, true)]), 1);
 }
 
 fn held(version: &str, holder: &str, transitions: u64) -> Record {
