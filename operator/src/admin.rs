@@ -16,10 +16,14 @@ use serde::Serialize;
 use crate::api::problem;
 use crate::hub::Hub;
 
+/// Tells what cannot be read of the cluster, one sentence each.
+pub type Troubles = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
+
 #[derive(Clone)]
 struct Shown {
     hub: Arc<Hub>,
     registry: Registry,
+    troubles: Troubles,
 }
 
 /// What is published.
@@ -33,21 +37,24 @@ struct Published {
 
 /// The routes of `--admin`, to be served with the addresses of the peers:
 /// `into_make_service_with_connect_info::<SocketAddr>()`.
-pub fn routes(hub: Arc<Hub>, registry: Registry) -> Router {
+pub fn routes(hub: Arc<Hub>, registry: Registry, troubles: Troubles) -> Router {
     Router::new()
         .route("/livez", get(|| async { "live\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .route("/v1/config", get(config))
-        .with_state(Shown { hub, registry })
+        .with_state(Shown { hub, registry, troubles })
 }
 
-/// Ready once the first translation of a complete world is published, from then on always.
+/// Ready once the first translation of a complete world is published, from then on always. What cannot be read is told
+/// either way.
 async fn ready(State(shown): State<Shown>) -> Response {
+    let troubles: String = (shown.troubles)().into_iter().flat_map(|trouble| [trouble, "\n".to_owned()]).collect();
     if *shown.hub.publications().borrow() > 0 {
-        "ready\n".into_response()
+        format!("ready\n{troubles}").into_response()
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the cluster's objects are not all read yet\n").into_response()
+        let sentence = "the cluster's objects are not all read yet\n";
+        (StatusCode::SERVICE_UNAVAILABLE, format!("{sentence}{troubles}")).into_response()
     }
 }
 

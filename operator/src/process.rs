@@ -43,7 +43,6 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let (hub, registry) = (Arc::new(Hub::default()), Registry::new());
     let leadership = watch::Sender::new(Leadership::default());
     let stop = watch::Sender::new(false);
-    serve(admin_listener, admin::routes(Arc::clone(&hub), registry.clone()));
 
     let (serving, served) = watch::channel(None);
     let names = serving_names(&settings.namespace, &[settings.stream, settings.api], local_addresses());
@@ -55,6 +54,8 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let Cluster { control, election } =
         cluster::start(&client, &settings, denied, &hub, &leadership, &registry, stop.subscribe())
             .context("cannot register metrics")?;
+    let told = Arc::clone(&control);
+    serve(admin_listener, admin::routes(Arc::clone(&hub), registry.clone(), Arc::new(move || told.troubles())));
 
     let gateways: BTreeSet<ServiceAccount> = settings.gateway_identity.iter().cloned().collect();
     let access = Arc::new(Access::new(Arc::new(ClusterReviewer::new(client.clone())), gateways));

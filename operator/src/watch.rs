@@ -22,6 +22,7 @@ use std::time::Instant;
 
 use headgate_translate::{ObjectKey, Reference, ReferredKind};
 use kube::Client;
+use kube::core::{ApiResource, GroupVersionKind};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
@@ -89,6 +90,12 @@ impl Absence {
             Self::Unreachable => "unreachable",
         }
     }
+}
+
+/// A kind as requests name it, in one of the versions that are read.
+pub fn resource(kind: ObjectKind, version: usize) -> ApiResource {
+    let versions = kind.versions();
+    ApiResource::from_gvk(&GroupVersionKind::gvk(kind.group(), versions[version % versions.len()], kind.as_str()))
 }
 
 /// What a source tells.
@@ -210,5 +217,35 @@ impl Drop for Watches {
         for running in self.kinds.iter().chain(self.ones.values()) {
             running.abort();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_asked_for_by_their_plurals() {
+        let plurals: Vec<String> = Watches::kinds().map(|kind| resource(kind, 0).plural).collect();
+        let expected = [
+            "originpools",
+            "gatewayclasses",
+            "gateways",
+            "httproutes",
+            "referencegrants",
+            "ingressclasses",
+            "ingresses",
+            "services",
+            "endpointslices",
+            "namespaces",
+        ];
+        assert_eq!(plurals, expected);
+    }
+
+    #[test]
+    fn an_older_version_of_a_kind_is_asked_for_where_the_newer_one_is_missing() {
+        let versions = [0, 1, 2].map(|version| resource(ObjectKind::ReferenceGrant, version).api_version);
+        let [newer, older] = ["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"];
+        assert_eq!(versions, [newer, older, newer]);
     }
 }

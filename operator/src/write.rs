@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use headgate_translate::{Kind, ObjectRef};
 use kube::api::{Api, Patch, PatchParams};
-use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
+use kube::core::DynamicObject;
 use kube::{Client, ResourceExt as _};
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
@@ -36,6 +36,7 @@ use crate::clock;
 use crate::control::{Control, Stored};
 use crate::leadership::Leadership;
 use crate::metrics::Metrics;
+use crate::watch::resource;
 use crate::world::{ObjectKind, Scope};
 use pacer::Pacer;
 
@@ -132,14 +133,15 @@ impl Writer {
                     let now = clock::instant();
                     self.waiting.extend(asked.into_iter().map(|object| (object, now)));
                 }
-                Some(done) = self.writes.join_next() => match done {
-                    Ok(done) => self.settle(done),
-                    // Its task panicked, which the runtime has told; all are looked at again.
-                    Err(_) => {
+                Some(done) = self.writes.join_next() => {
+                    if let Ok(done) = done {
+                        self.settle(done);
+                    } else {
+                        // Its task panicked, which the runtime has told; all are looked at again.
                         self.busy.clear();
                         self.desk.ask(self.control.objects());
                     }
-                },
+                }
                 () = until(next), if room && next.is_some() => {}
             }
             self.start_due();
@@ -249,8 +251,7 @@ impl Writer {
 
     fn api(&self, object: &ObjectRef) -> Api<DynamicObject> {
         let kind = ObjectKind::from(object.kind);
-        let gvk = GroupVersionKind::gvk(kind.group(), kind.versions()[0], kind.as_str());
-        let resource = ApiResource::from_gvk(&gvk);
+        let resource = resource(kind, 0);
         match kind.scope() {
             Scope::Namespaced => Api::namespaced_with(self.client.clone(), &object.key.namespace, &resource),
             Scope::Cluster => Api::all_with(self.client.clone(), &resource),

@@ -52,92 +52,92 @@ struct Replica {
     frozen_until: u64,
 }
 
-/// What chance decides about one request: time to the server, time back (absent: the answer is lost), and how long the
-/// replica stands still before it sends.
-type Fate = (u64, Option<u64>, u64);
+/// After how many milliseconds a replica gives a request up, which may still arrive.
+const GIVEN_UP_AFTER: u64 = 2_000;
+
+/// What chance decides about one request: time to the server, time back (absent: the answer is lost), how long the
+/// replica stands still, and whether it does before it sends or while the request is under way.
+type Fate = (u64, Option<u64>, u64, bool);
 
 fn at(start: Instant, millis: u64) -> Instant {
     start + Duration::from_millis(millis)
 }
 
-/// Two replicas for a while, in steps of a tenth of a second. Returns how often the leader changed.
+impl Replica {
+    fn new(name: &str) -> Self {
+        Self { elector: Elector::new(name), flight: None, wakes: 0, frozen_until: 0 }
+    }
+
+    /// Sends a request, standing still for as long as its fate says. The deadline of a write counts from before.
+    fn send(&mut self, action: Option<Action>, (there, back, freeze, is_before): Fate, now: u64) {
+        self.frozen_until = now + freeze;
+        let reaches = now + there + if is_before { freeze } else { 0 };
+        self.flight =
+            Some(Flight { action, sent: now, reaches, answers: back.map(|back| reaches + back), result: None });
+    }
+
+    /// The network and the server do not stand still with the replica.
+    fn travel(&mut self, server: &mut Server, now: u64) {
+        if let Some(flight) = &mut self.flight
+            && flight.result.is_none()
+            && now >= flight.reaches
+        {
+            flight.result = Some(server.serve(self.elector.identity(), flight.action.as_ref()));
+        }
+    }
+
+    fn step(&mut self, start: Instant, now: u64, mut draw: impl FnMut() -> Fate) {
+        if now < self.frozen_until {
+            return;
+        }
+        let Some(Flight { action, sent, reaches: _, answers, result }) = self.flight.clone() else {
+            if now >= self.wakes {
+                self.send(None, draw(), now);
+            }
+            return;
+        };
+        let Some(answer) = result.filter(|_| answers.is_some_and(|answers| now >= answers)) else {
+            if now >= sent + GIVEN_UP_AFTER {
+                self.flight = None;
+                self.wakes = now + 1_000;
+            }
+            return;
+        };
+        self.flight = None;
+        match answer {
+            Answer::Read(record) => {
+                let action = self.elector.decide(record.as_ref(), at(start, now));
+                if action != Action::Look {
+                    self.send(Some(action), draw(), now);
+                }
+            }
+            Answer::Written(version) => {
+                let Some(Action::Take { term, .. } | Action::Renew { term, .. }) = action else {
+                    unreachable!("something was written")
+                };
+                self.elector.written(term, version, at(start, sent), at(start, now));
+            }
+            Answer::Refused => self.elector.refused(),
+        }
+        self.wakes = now + if self.elector.until(at(start, now)).is_some() { 2_000 } else { 1_000 };
+    }
+}
+
+/// Two replicas for two minutes, in steps of a tenth of a second. Returns how often the leader changed.
 fn simulate(fates: &[Fate]) -> usize {
-    const STEP: u64 = 100;
-    const LOST: u64 = 2_000;
     let start = crate::clock::instant();
     let mut server = Server::default();
-    let mut replicas: Vec<Replica> =
-        ["a", "b"].map(|name| Replica { elector: Elector::new(name), flight: None, wakes: 0, frozen_until: 0 }).into();
+    let mut replicas = ["a", "b"].map(Replica::new);
     let mut fates = fates.iter().cycle();
     let mut draw = move || *fates.next().expect("some fate");
     let (mut leaders, mut last) = (0, None);
-    for now in (0..120_000).step_by(usize::try_from(STEP).expect("small")) {
+    for now in (0_u64..1_200).map(|step| step * 100) {
         for replica in &mut replicas {
-            let Replica { elector, flight, wakes, frozen_until } = replica;
-            // The network does not stand still with the replica.
-            if let Some(flight) = flight
-                && flight.result.is_none()
-                && now >= flight.reaches
-            {
-                flight.result = Some(server.serve(elector.identity(), flight.action.as_ref()));
-            }
-            if now < *frozen_until {
-                continue;
-            }
-            let Some(known) = flight.clone() else {
-                if now >= *wakes {
-                    let (there, back, freeze) = draw();
-                    *frozen_until = now + freeze;
-                    *flight = Some(Flight {
-                        action: None,
-                        sent: now,
-                        reaches: now + freeze + there,
-                        answers: back.map(|back| now + freeze + there + back),
-                        result: None,
-                    });
-                }
-                continue;
-            };
-            let is_answered = known.answers.is_some_and(|answers| now >= answers) && known.result.is_some();
-            if !is_answered {
-                if now >= known.sent + LOST {
-                    *flight = None;
-                    *wakes = now + 1_000;
-                }
-                continue;
-            }
-            *flight = None;
-            *wakes = now + if elector.until(at(start, now)).is_some() { 2_000 } else { 1_000 };
-            match known.result.expect("answered") {
-                Answer::Read(record) => {
-                    let action = elector.decide(record.as_ref(), at(start, now));
-                    if action != Action::Look {
-                        let (there, back, freeze) = draw();
-                        // The deadline counts from before a freeze between the decision and the sending.
-                        *frozen_until = now + freeze;
-                        *flight = Some(Flight {
-                            action: Some(action),
-                            sent: now,
-                            reaches: now + freeze + there,
-                            answers: back.map(|back| now + freeze + there + back),
-                            result: None,
-                        });
-                    }
-                }
-                Answer::Written(version) => {
-                    let (Some(Action::Take { term, .. }) | Some(Action::Renew { term, .. })) = known.action else {
-                        unreachable!("something was written")
-                    };
-                    elector.written(term, version, at(start, known.sent), at(start, now));
-                }
-                Answer::Refused => elector.refused(),
-            }
+            replica.travel(&mut server, now);
+            replica.step(start, now, &mut draw);
         }
-        let leading: Vec<&str> = replicas
-            .iter()
-            .filter(|replica| replica.elector.until(at(start, now)).is_some())
-            .map(|replica| replica.elector.identity())
-            .collect();
+        let leads = |replica: &&Replica| replica.elector.until(at(start, now)).is_some();
+        let leading: Vec<&str> = replicas.iter().filter(leads).map(|replica| replica.elector.identity()).collect();
         assert!(leading.len() < 2, "two lead after {now} ms");
         if let Some(leader) = leading.first().map(|name| (*name).to_owned())
             && last.as_ref() != Some(&leader)
@@ -153,7 +153,7 @@ fn fates() -> impl Strategy<Value = Vec<Fate>> {
     let delay = prop_oneof![4 => 0_u64..300, 1 => 300_u64..9_000];
     let back = prop_oneof![6 => delay.clone().prop_map(Some), 1 => Just(None)];
     let freeze = prop_oneof![8 => Just(0_u64), 1 => 0_u64..25_000];
-    prop::collection::vec((delay, back, freeze), 1..64)
+    prop::collection::vec((delay, back, freeze, any::<bool>()), 1..64)
 }
 
 proptest! {
@@ -167,7 +167,7 @@ proptest! {
 
 #[test]
 fn on_a_quiet_network_one_replica_leads_and_stays() {
-    assert_eq!(simulate(&[(1, Some(1), 0)]), 1);
+    assert_eq!(simulate(&[(1, Some(1), 0, true)]), 1);
 }
 
 fn held(version: &str, holder: &str, transitions: u64) -> Record {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use headgate_translate::ObjectKey;
 use kube::api::{Api, ListParams, WatchParams};
-use kube::core::{ApiResource, DynamicObject, GroupVersionKind, PartialObjectMeta, TypeMeta, WatchEvent};
+use kube::core::{DynamicObject, PartialObjectMeta, TypeMeta, WatchEvent};
 use kube::{Client, ResourceExt as _};
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
@@ -15,7 +15,7 @@ use tracing::{debug, info, warn};
 
 use super::failure::Failure;
 use super::listing::Listing;
-use super::{Absence, News, Read, Source, Told};
+use super::{Absence, News, Read, Source, Told, resource};
 use crate::clock;
 use crate::metrics::Metrics;
 
@@ -134,13 +134,7 @@ impl Follower {
     }
 
     fn api(&self) -> Api<DynamicObject> {
-        let kind = self.target.source.kind();
-        let versions = kind.versions();
-        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(
-            kind.group(),
-            versions[self.version % versions.len()],
-            kind.as_str(),
-        ));
+        let resource = resource(self.target.source.kind(), self.version);
         match &self.target.namespace {
             Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
             None => Api::all_with(self.client.clone(), &resource),
