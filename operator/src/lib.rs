@@ -6,11 +6,17 @@
 //!                                 verdicts ---> status <--- reports
 //! ```
 //!
-//! The source of objects and the carrier of batches are not in here: a cluster and `headgate standalone` differ
-//! in those two only.
+//! A cluster and `headgate standalone` differ in the source of objects and in the carrier of batches. In a cluster:
 //!
-//! Invariants: time is an argument (the hub's pace uses the runtime's timer); nothing here opens a socket; what a
-//! user did wrong is data and stops nothing.
+//! ```text
+//! proxies --- tls --> stream --> hub            access: whose token is it, and what may its owner do?
+//! people  --- tls --> api ----> status list     authority: the certificates that tls serves
+//! probes  ----------> admin                     leadership: whether this replica may send and write
+//! ```
+//!
+//! Invariants: time is an argument, which only the tasks at the edge take from `clock` (the hub's pace uses the
+//! runtime's timer); every queue has a bound; what a user did wrong is data and stops nothing; secrets are neither
+//! logged nor shown.
 
 pub mod access;
 pub mod admin;
