@@ -5,7 +5,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 WITH_BINARY := HEADGATE_BINARY=$(TARGET)/debug/headgate
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo run test lint golden bench soak
+.PHONY: help setup demo run cluster test lint golden bench soak
 
 help: ## List the tasks
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,9 +20,12 @@ demo: setup ## Show failover, return and a live edit on this machine, in about a
 run: setup ## Serve examples/ on 127.0.0.1:8080, until Ctrl-C
 	$(CARGO) run -p headgate -- standalone -f examples
 
-test: setup lint ## All checks and tests
-	$(CARGO) build -p headgate
-	$(WITH_BINARY) $(CARGO) test --workspace
+cluster: setup ## A Kubernetes control plane to play with (no nodes), until Ctrl-C
+	assets=$$(tests/cluster/build) && HEADGATE_CLUSTER_ASSETS="$$assets" $(CARGO) run --quiet -p headgate-tests --bin cluster
+
+test: setup lint ## All checks and tests; builds a Kubernetes control plane first where it is missing
+	assets=$$(tests/cluster/build) && $(CARGO) build -p headgate && \
+	HEADGATE_CLUSTER_ASSETS="$$assets" $(WITH_BINARY) $(CARGO) test --workspace
 
 lint: setup ## Format, clippy and, where cargo-deny is installed, the dependency policy
 	$(CARGO) fmt --all --check

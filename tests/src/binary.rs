@@ -28,6 +28,11 @@ pub struct Finished {
 pub async fn headgate<A: AsRef<OsStr>>(arguments: &[A]) -> Finished {
     let mut command = Command::new(path());
     command.args(arguments);
+    run(command).await
+}
+
+/// Runs any command to its end.
+pub async fn run(command: Command) -> Finished {
     let mut process = Process::spawn(command);
     let status = process.exit(COMMAND_LIMIT).await;
     Finished { code: status.code(), stdout: process.stdout(), stderr: process.stderr() }
