@@ -45,7 +45,7 @@ pub(super) fn api_server(network: &Network, files: &Files) -> Vec<String> {
         ("authorization-mode", &"Node,RBAC"),
         ("enable-admission-plugins", &"NodeRestriction"),
         ("service-account-issuer", &ISSUER),
-        ("service-account-key-file", &files.service_account_key.display()),
+        ("service-account-key-file", &files.service_account_public_key.display()),
         ("service-account-signing-key-file", &files.service_account_key.display()),
         ("allow-privileged", &true),
         ("profiling", &false),

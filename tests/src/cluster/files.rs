@@ -36,6 +36,7 @@ pub(super) struct Files {
     pub(super) api_server_key: PathBuf,
     pub(super) service_account_key: PathBuf,
     pub(super) service_account_key_der: Vec<u8>,
+    pub(super) service_account_public_key: PathBuf,
     pub(super) controller_manager: PathBuf,
     pub(super) admin_kubeconfig: PathBuf,
 }
@@ -57,6 +58,7 @@ impl Files {
             api_server_key: path("api-server.key"),
             service_account_key: path("service-accounts.key"),
             service_account_key_der: service_accounts.serialize_der(),
+            service_account_public_key: path("service-accounts.pub"),
             controller_manager: path("controller-manager.kubeconfig"),
             admin_kubeconfig: path("admin.kubeconfig"),
             trusted,
@@ -66,6 +68,7 @@ impl Files {
         write(&files.api_server_certificate, &server.chain_pem);
         write(&files.api_server_key, &server.key_pem);
         write(&files.service_account_key, &service_accounts.serialize_pem());
+        write(&files.service_account_public_key, &service_accounts.public_key_pem());
         let manager = files.trusted.issue_user("system:kube-controller-manager", None);
         for (path, leaf) in [(&files.controller_manager, &manager), (&files.admin_kubeconfig, &files.admin)] {
             write(path, &files.kubeconfig(&Credentials::Certificate(leaf)).to_string());
