@@ -93,7 +93,7 @@ impl Cluster {
     /// Everything that decides about requests, as far as the user may read it.
     pub async fn see(&self) -> anyhow::Result<Seen> {
         // Which addresses the operator allows is its own setting; what it refuses is told by status.
-        let mut world = World::new(Options { addresses: AddressPolicy::Any, ..Options::default() });
+        let mut world = World::new(Options { addresses: AddressPolicy::Any { denied: Vec::new() }, ..Options::default() });
         let mut notes = Vec::new();
         for kind in Watches::kinds() {
             for object in self.list(kind, &mut notes).await? {
@@ -177,7 +177,7 @@ fn take(world: &mut World, kind: ObjectKind, object: DynamicObject) {
     match object {
         Ok(object) => world.upsert(object),
         Err(problem) => world.refuse(kind, key, problem),
-    }
+    };
 }
 
 /// What tells our objects of the shared kinds from those of other controllers.

@@ -1,6 +1,7 @@
 //! Events: what changed about an object, told once where it changed.
 
 use headgate_crds::conditions::{ACCEPTED, DEGRADED, ENFORCED, PROGRAMMED, RESOLVED_REFS};
+use headgate_crds::gateway_api::RouteParentStatus;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::events::{Event, EventType};
@@ -27,25 +28,17 @@ pub struct Happening {
 
 /// What there is to tell about a change of status.
 pub fn of(before: Option<&Status>, after: &Status) -> Vec<Happening> {
-    let empty = Vec::new();
-    let lists = match after {
-        Status::HttpRoute(route) => route
-            .parents
-            .iter()
-            .map(|parent| {
-                let known = match before {
-                    Some(Status::HttpRoute(before)) => {
-                        before.parents.iter().find(|known| known.parent_ref == parent.parent_ref)
-                    }
-                    _ => None,
-                };
-                (known.map_or(&empty, |known| &known.conditions), &parent.conditions)
-            })
-            .collect(),
-        Status::OriginPool(status) => vec![(conditions(before, &empty), &status.conditions)],
-        Status::Gateway(status) => vec![(conditions(before, &empty), &status.conditions)],
-        Status::GatewayClass(status) => vec![(conditions(before, &empty), &status.conditions)],
-        Status::Ingress(status) => vec![(conditions(before, &empty), &status.conditions)],
+    let lists: Vec<(&[Condition], &[Condition])> = match (before, after) {
+        (before, Status::HttpRoute(route)) => {
+            let known = match before {
+                Some(Status::HttpRoute(before)) => before.parents.as_slice(),
+                _ => &[],
+            };
+            let of_parent = |parent: &RouteParentStatus| known.iter().find(|it| it.parent_ref == parent.parent_ref);
+            let parents = route.parents.iter();
+            parents.map(|now| (of_parent(now).map_or(&[][..], |it| &it.conditions), &now.conditions[..])).collect()
+        }
+        (before, after) => vec![(before.map_or(&[], Status::conditions), after.conditions())],
     };
     let mut happenings: Vec<Happening> = Vec::new();
     for happening in lists.into_iter().flat_map(|(before, after)| transitions(before, after)) {
@@ -54,16 +47,6 @@ pub fn of(before: Option<&Status>, after: &Status) -> Vec<Happening> {
         }
     }
     happenings
-}
-
-fn conditions<'s>(status: Option<&'s Status>, empty: &'s Vec<Condition>) -> &'s Vec<Condition> {
-    match status {
-        Some(Status::OriginPool(status)) => &status.conditions,
-        Some(Status::Gateway(status)) => &status.conditions,
-        Some(Status::GatewayClass(status)) => &status.conditions,
-        Some(Status::Ingress(status)) => &status.conditions,
-        Some(Status::HttpRoute(_)) | None => empty,
-    }
 }
 
 fn transitions(before: &[Condition], after: &[Condition]) -> Vec<Happening> {

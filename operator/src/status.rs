@@ -141,7 +141,7 @@ pub struct Observation<'a> {
 
 /// The status of one object, or nothing where it is another controller's.
 pub fn status(kind: Kind, observation: &Observation<'_>, previous: Option<&Status>, now: Timestamp) -> Option<Status> {
-    let Observation { verdict, standing, health, troubles, controller, addresses } = *observation;
+    let Observation { verdict, standing, health, troubles: _, controller, addresses } = *observation;
     if verdict.force == Force::Foreign {
         return None;
     }

@@ -5,13 +5,14 @@
 //! anything is computed or written, so that a curious dashboard never delays an edit.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use headgate_operator::hub::{Hub, Publication};
 use headgate_operator::status::{StatusList, Statuses};
 use headgate_operator::world::{Object, ObjectKind, World};
 use headgate_snapshot::{Key, Resource};
-use headgate_translate::{Kind, ObjectKey, ObjectRef, Options, Problem, Reason, Verdict};
+use headgate_translate::{AddressPolicy, Kind, ObjectKey, ObjectRef, Options, Problem, Reason, Verdict};
 use parking_lot::Mutex;
 
 use crate::manifest::catalogue::Catalogue;
@@ -55,9 +56,9 @@ pub struct Step {
 }
 
 impl Control {
-    /// A control plane of these files. `kept` is what the proxy enforces already.
-    pub fn new(hub: Arc<Hub>, library: Library, kept: BTreeSet<Key>) -> Self {
-        let options = Options::standalone();
+    /// A control plane of these files. `kept` is what the proxy enforces already, `own` where this process listens.
+    pub fn new(hub: Arc<Hub>, library: Library, kept: BTreeSet<Key>, own: Vec<SocketAddr>) -> Self {
+        let options = Options { addresses: AddressPolicy::Any { denied: own }, ..Options::standalone() };
         let controller = options.gateway_controller.clone();
         let state = State {
             library,

@@ -93,6 +93,11 @@ impl Settings {
         }
     }
 
+    /// Where this process listens, so that no origin leads back to it.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        [Some(self.listen), self.tls_listen, Some(self.admin)].into_iter().flatten().collect()
+    }
+
     /// The token that the pages of status need, or nothing where the admin address needs none.
     pub fn token(&self) -> anyhow::Result<Option<Arc<str>>> {
         let Some(path) = &self.admin_token_file else {

@@ -25,7 +25,7 @@ impl Setup {
     fn new(kept: BTreeSet<Key>) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let hub = Arc::new(Hub::default());
-        let control = Control::new(Arc::clone(&hub), Library::new(vec![folder.path().to_owned()]), kept);
+        let control = Control::new(Arc::clone(&hub), Library::new(vec![folder.path().to_owned()]), kept, Vec::new());
         Self { folder, hub, control }
     }
 

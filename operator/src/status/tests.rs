@@ -2,7 +2,7 @@
 
 use headgate_crds::conditions::{ACCEPTED, DEGRADED, ENFORCED, PROGRAMMED, READY};
 use headgate_snapshot::{OriginHealth, Refusal};
-use headgate_translate::{Problem, Reason};
+use headgate_translate::{ListenerVerdict, Problem, Reason};
 
 use super::*;
 
@@ -221,4 +221,103 @@ fn the_status_of_another_controllers_object_is_left_alone() {
         addresses: &[],
     };
     assert_eq!(status(Kind::Gateway, &observation, None, EARLY), None);
+}
+
+#[test]
+fn a_class_tells_its_features_in_order() {
+    let Status::GatewayClass(status) = observe(&pool(), &applied(), &[], Kind::GatewayClass) else {
+        unreachable!("a class's status")
+    };
+    let names: Vec<&str> = status.supported_features.iter().map(|feature| feature.name.as_str()).collect();
+    assert!(names.is_sorted() && names.contains(&"HTTPRoute"), "{names:?}");
+}
+
+/// A Gateway with a listener that is served and one that is not.
+fn gateway() -> Verdict {
+    let refused = Problem::new(Reason::UnsupportedProtocol, "spec.listeners[1].protocol", "write HTTP or HTTPS");
+    let listener = |name: &str, problems: Vec<Problem>| ListenerVerdict {
+        name: name.to_owned(),
+        problems,
+        ..ListenerVerdict::default()
+    };
+    Verdict {
+        unenforced: vec!["spec.infrastructure".to_owned()],
+        listeners: vec![listener("http", Vec::new()), listener("tcp", vec![refused])],
+        addresses: vec!["203.0.113.7".parse().expect("an address"), "lb.example.com".parse().expect("a name")],
+        ..pool()
+    }
+}
+
+#[test]
+fn a_gateway_is_told_in_words_that_the_schema_of_the_gateway_api_takes() {
+    let status = observe(&gateway(), &applied(), &[], Kind::Gateway);
+    let all = [
+        "Accepted=True/Accepted",
+        "ResolvedRefs=True/ResolvedRefs",
+        "Enforced=False/FieldNotYetEnforced",
+        "Programmed=True/Programmed",
+        "Ready=True/Ready",
+    ];
+    assert_eq!(words(&status), all);
+    let Status::Gateway(status) = &status else { unreachable!("a Gateway's status") };
+    let addresses: Vec<_> = status.addresses.iter().map(|at| (at.address_type.as_deref(), at.value.as_str())).collect();
+    assert_eq!(addresses, [(Some("IPAddress"), "203.0.113.7"), (Some("Hostname"), "lb.example.com")]);
+    let programmed: Vec<_> = status
+        .listeners
+        .iter()
+        .map(|listener| {
+            let programmed = find(&listener.conditions, PROGRAMMED).expect("told");
+            (listener.name.as_str(), programmed.status.as_str(), programmed.reason.as_str())
+        })
+        .collect();
+    assert_eq!(programmed, [("http", "True", "Programmed"), ("tcp", "False", "Invalid")]);
+}
+
+#[test]
+fn a_gateway_that_asks_for_a_strange_address_is_not_programmed() {
+    let strange = Problem::new(Reason::AddressNotUsable, "spec.addresses[0]", "is no address of the proxies");
+    let status = observe(&Verdict { problems: vec![strange], ..gateway() }, &applied(), &[], Kind::Gateway);
+    let told = words(&status);
+    assert_eq!(told[3..], ["Programmed=False/AddressNotUsable", "Ready=False/AddressNotUsable"]);
+}
+
+#[test]
+fn an_api_server_gets_of_an_ingress_where_it_is_reached_and_of_its_class_nothing() {
+    let addresses = ["203.0.113.7", "lb.example.com"].map(|text| text.parse().expect("an address"));
+    let stored = |kind: Kind, force: Force| {
+        let verdict = Verdict { force, ..pool() };
+        let standing = applied();
+        let observation = Observation {
+            verdict: &verdict,
+            standing: &standing,
+            health: &[],
+            troubles: &[],
+            controller: "ours",
+            addresses: &addresses,
+        };
+        let status = status(kind, &observation, None, EARLY).expect("a status");
+        assert!(status.shown()["conditions"].is_array());
+        status.stored()
+    };
+    let reached = json!({ "loadBalancer": { "ingress": [{ "ip": "203.0.113.7" }, { "hostname": "lb.example.com" }] } });
+    assert_eq!(stored(Kind::Ingress, Force::Current), Some(reached));
+    assert_eq!(stored(Kind::Ingress, Force::Nothing), Some(json!({ "loadBalancer": {} })));
+    assert_eq!(stored(Kind::IngressClass, Force::Current), None);
+}
+
+#[test]
+fn sentences_are_no_longer_than_a_schema_takes() {
+    let mut long = health(&[("eu", 0, 1)]);
+    long.origins[0].message = "ü".repeat(40_000);
+    let Status::OriginPool(status) = observe(&pool(), &applied(), &[&long], Kind::OriginPool) else {
+        unreachable!("a pool's status")
+    };
+    let message = status.origins[0].message.as_deref().expect("told");
+    assert!(message.len() <= 1024 && message.ends_with(" ..."), "{}", message.len());
+    let problem = Problem::new(Reason::Invalid, "spec", "x".repeat(40_000));
+    let verdict = Verdict { problems: vec![problem], ..pool() };
+    let status = observe(&verdict, &applied(), &[], Kind::HttpRoute);
+    assert_eq!(status.conditions().len(), 0, "a route without parents has no entry");
+    let status = observe(&verdict, &applied(), &[], Kind::Gateway);
+    assert!(status.conditions().iter().all(|condition| condition.message.len() <= 8 * 1024));
 }
