@@ -96,7 +96,11 @@ async fn definitions_are_served_and_their_rules_enforced(cluster: &Cluster) {
 
     let invalid = POOL.replace("timeout: 500ms", "timeout: 5s");
     let refusal = cluster.try_apply(&invalid).await.expect_err("refused");
-    assert!(refusal.contains("spec.healthCheck: Invalid value") && refusal.contains("interval"), "{refusal}");
+    assert_eq!(
+        refusal.trim(),
+        "The OriginPool \"chat\" is invalid: spec.healthCheck: Invalid value: healthCheck.timeout is longer than \
+         healthCheck.interval: a probe ends before the next one begins"
+    );
     let now = cluster.api.find("OriginPool", "default", "chat").await.expect("the pool");
     assert_eq!(now, pool, "a refused edit changes nothing");
 }
