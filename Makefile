@@ -24,7 +24,7 @@ cluster: setup ## A Kubernetes control plane to play with (no nodes), until Ctrl
 	assets=$$(tests/cluster/build) && HEADGATE_CLUSTER_ASSETS="$$assets" $(CARGO) run --quiet -p headgate-tests --bin cluster
 
 test: setup lint ## All checks and tests; builds a Kubernetes control plane first where it is missing
-	assets=$$(tests/cluster/build) && $(CARGO) build -p headgate && \
+	assets=$$(tests/cluster/build) && $(CARGO) build --workspace --bins --tests && \
 	HEADGATE_CLUSTER_ASSETS="$$assets" $(WITH_BINARY) $(CARGO) test --workspace
 
 lint: setup ## Format, clippy and, where cargo-deny is installed, the dependency policy

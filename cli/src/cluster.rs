@@ -35,14 +35,6 @@ pub struct Access {
     pub context: Option<String>,
 }
 
-impl Access {
-    /// True where the command line names a cluster.
-    pub fn is_given(&self) -> bool {
-        let Self { kubeconfig, context } = self;
-        kubeconfig.is_some() || context.is_some()
-    }
-}
-
 /// A cluster that can be asked.
 pub struct Cluster {
     client: Client,

@@ -176,6 +176,7 @@ impl Control {
             claims::withhold(&mut resources, &mut holds, &translation.claims, &kept);
             claims::writes(&state.shards, &translation.claims, state.sources.knows_all())
         };
+        self.hub.leave_unread(state.sources.unknown().iter().map(|kind| kind.as_str().to_owned()).collect());
         let publication = self.hub.publish(resources, holds);
         state.verdicts = Arc::new(translation.verdicts);
         state.is_published = true;
@@ -257,11 +258,6 @@ impl Control {
     pub fn is_fresh(&self, since: Instant, now: Instant) -> bool {
         let state = self.state.lock();
         state.is_published && state.sources.are_fresh(since, now)
-    }
-
-    /// The kinds of which nothing is known: their keys are nobody's to withdraw.
-    pub fn unknown(&self) -> BTreeSet<ObjectKind> {
-        self.state.lock().sources.unknown()
     }
 
     /// What cannot be read, one sentence each.

@@ -93,6 +93,11 @@ impl Hub {
         publication
     }
 
+    /// Says of which kinds nothing could be read so far. What proxies have of them is not withdrawn.
+    pub fn leave_unread(&self, kinds: BTreeSet<String>) {
+        self.state.lock().leave_unread(kinds);
+    }
+
     /// A subscription for a proxy in this process, which gets everything. `has` is what the proxy has already; without
     /// it the first batch is complete. The proxy counts as connected until the subscription is dropped.
     pub fn subscribe(self: &Arc<Self>, proxy: &str, has: Option<ResourceSet>) -> Subscription {

@@ -29,7 +29,7 @@ fn status() -> StatusSource {
         objects.into_iter().map(|object| (object, Verdict::default())).collect();
     Arc::new(move || {
         let mut statuses = Statuses::default();
-        statuses.update(&verdicts, &hub.progress(), "headgate.dev/gateway", Timestamp::UNIX_EPOCH);
+        statuses.update(&verdicts, &hub.progress(), "headgate.dev/gateway", &[], Timestamp::UNIX_EPOCH);
         let _connected = &subscription;
         Some(StatusList::new(&verdicts, |_| None, &statuses, &hub.progress()))
     })

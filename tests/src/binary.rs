@@ -47,12 +47,17 @@ pub fn path() -> &'static Path {
     })
 }
 
+/// Another binary of headgate, from the same folder: `headgate-operator`, `headgate-proxy`.
+pub fn of(name: &str) -> PathBuf {
+    path().with_file_name(name)
+}
+
 /// Cargo gives a package's tests the path of its own binaries only; another package's is built by asking Cargo.
 fn build() -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    // Just as `make` builds it, so that nothing is built twice.
-    command.args(["build", "--quiet", "-p", "headgate"]);
+    // Just as `make` builds them, so that nothing is built twice.
+    command.args(["build", "--quiet", "--workspace", "--bins", "--tests"]);
     if !cfg!(debug_assertions) {
         command.arg("--release");
     }

@@ -7,6 +7,7 @@
 //! | [`part`] | one of its processes: killed, started again on the same data, frozen, thawed |
 //! | [`kubectl`] | what a user does: kubectl, kubeconfigs, the definitions of headgate and of the Gateway API |
 //! | [`api`] | what would be slow by kubectl: looks, many edits |
+//! | [`headgate`] | operators and gateways as processes, with the rights that ship |
 //! | [`workloads`] | Services with endpoints, pods that are Ready without a node |
 //! | [`tokens`] | tokens of service accounts: asked for, reviewed, expired |
 //! | [`assets`] | where the binaries come from: `tests/cluster/build` |
@@ -23,6 +24,7 @@ pub mod api;
 pub mod assets;
 mod command_lines;
 mod files;
+pub mod headgate;
 mod kinds;
 pub mod kubectl;
 pub mod network;

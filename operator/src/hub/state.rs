@@ -26,6 +26,10 @@ pub(super) struct State {
     pub(super) sequence: u64,
     set: Arc<ResourceSet>,
     holds: Arc<BTreeSet<Key>>,
+    /// Kinds of which nothing was ever read: whether a key of them exists is not known.
+    pub(super) unread: Arc<BTreeSet<String>>,
+    /// They are others since the last publication, which may withdraw something although the set is the same.
+    unread_changed: bool,
     /// What each scope in use sees of it. Everything is always in use.
     views: BTreeMap<Scope, View>,
     proxies: BTreeMap<String, Proxy>,
@@ -87,6 +91,8 @@ impl Default for State {
             sequence: 0,
             set: Arc::default(),
             holds: Arc::default(),
+            unread: Arc::default(),
+            unread_changed: false,
             views: BTreeMap::from([(Scope::All, View::default())]),
             proxies: BTreeMap::new(),
             connections: 0,
@@ -95,6 +101,13 @@ impl Default for State {
 }
 
 impl State {
+    pub(super) fn leave_unread(&mut self, kinds: BTreeSet<String>) {
+        if *self.unread != kinds {
+            self.unread = Arc::new(kinds);
+            self.unread_changed = true;
+        }
+    }
+
     pub(super) fn publish(
         &mut self,
         resources: impl IntoIterator<Item = Resource>,
@@ -116,7 +129,8 @@ impl State {
         }
 
         let (upserted, removed) = (upserts.len(), removals.len());
-        if self.sequence == 0 || upserted > 0 || removed > 0 || *self.holds != holds {
+        let unread_changed = std::mem::take(&mut self.unread_changed);
+        if self.sequence == 0 || upserted > 0 || removed > 0 || *self.holds != holds || unread_changed {
             self.sequence += 1;
             self.holds = Arc::new(holds);
             let set = Arc::make_mut(&mut self.set);
@@ -236,7 +250,7 @@ impl State {
 
     /// How far every known proxy is.
     pub(super) fn progress(&self) -> Progress {
-        let Self { sequence, set, holds: _, views, proxies, connections: _ } = self;
+        let Self { sequence, set, holds: _, unread: _, unread_changed: _, views, proxies, connections: _ } = self;
         let positions: BTreeMap<&Scope, (usize, &View)> =
             views.iter().enumerate().map(|(position, (scope, view))| (scope, (position, view))).collect();
         let proxies = proxies.iter().filter_map(|(name, proxy)| {

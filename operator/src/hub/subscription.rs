@@ -59,9 +59,10 @@ impl Subscription {
         if sequence == self.seen {
             return None;
         }
+        let unread = Arc::clone(&state.unread);
         let (pending, set, holds, version) = {
             let view = state.view(&link.scope);
-            (self.pending(view), Arc::clone(&view.set), Arc::clone(&view.holds), Arc::clone(&view.version))
+            (self.pending(view, &unread), Arc::clone(&view.set), Arc::clone(&view.holds), Arc::clone(&view.version))
         };
         state.send(&link, sequence, pending.is_some().then_some(version));
         // A complete batch copies the whole set; nobody waits for that.
@@ -70,7 +71,7 @@ impl Subscription {
             Pending::Complete => set.complete(holds.iter().cloned().collect()),
             Pending::Difference(batch) => batch,
         });
-        self.has = Some(set);
+        self.has = Some(self.has.take().map_or_else(|| Arc::clone(&set), |had| with_unread(&had, &set, &unread)));
         self.holds = holds;
         self.seen = sequence;
         batch.map(|batch| Batch { sequence, ..batch })
@@ -78,9 +79,9 @@ impl Subscription {
 
     /// What leads from what was sent to what is published, or nothing where the proxy has it all. The first batch is
     /// never nothing: it tells the proxy the version that it is at.
-    fn pending(&self, view: &mut View) -> Option<Pending> {
+    fn pending(&self, view: &mut View, unread: &BTreeSet<String>) -> Option<Pending> {
         let Some(has) = &self.has else { return Some(Pending::Complete) };
-        let mut batch = view.difference(has).map_or_else(
+        let mut batch = view.difference(has, unread).map_or_else(
             || Batch {
                 version: view.version.to_string(),
                 holds: view.holds.iter().cloned().collect(),
@@ -94,6 +95,18 @@ impl Subscription {
         let news = self.seen == 0 || !batch.upserts.is_empty() || !batch.removals.is_empty();
         news.then_some(Pending::Difference(batch))
     }
+}
+
+/// What a proxy has once it is at `set`: also what it had of kinds that nobody could read so far. When they can be
+/// read, what is gone of them is withdrawn.
+fn with_unread(had: &ResourceSet, set: &Arc<ResourceSet>, unread: &BTreeSet<String>) -> Arc<ResourceSet> {
+    if unread.is_empty() {
+        return Arc::clone(set);
+    }
+    let kept = had.entries().iter().filter(|(key, _)| unread.contains(&key.kind) && set.get(key).is_none());
+    let mut all = ResourceSet::clone(set);
+    kept.for_each(|(key, entry)| all.insert(Key::clone(key), entry.clone()));
+    Arc::new(all)
 }
 
 /// What is to be sent.

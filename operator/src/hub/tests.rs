@@ -174,6 +174,21 @@ fn what_a_proxy_kept_for_a_hub_that_knows_nothing_is_withdrawn_when_the_hold_end
 }
 
 #[test]
+fn what_a_proxy_has_of_a_kind_that_cannot_be_read_stays_until_it_can() {
+    let hub = Arc::new(Hub::default());
+    hub.leave_unread(BTreeSet::from(["OriginPool".to_owned()]));
+    hub.publish([], BTreeSet::new());
+    let kept: ResourceSet = resources(&[(1, 1), (2, 1)]).into_iter().collect();
+    let mut follower = Follower::new(&hub, Some(kept.clone()));
+    follower.poll();
+    assert_eq!(follower.set, kept);
+    hub.leave_unread(BTreeSet::new());
+    hub.publish(resources(&[(2, 1)]), BTreeSet::new());
+    follower.poll();
+    assert_eq!(follower.set, resources(&[(2, 1)]).into_iter().collect());
+}
+
+#[test]
 fn a_refused_key_is_not_programmed_and_the_rest_of_the_batch_is() {
     let hub = Arc::new(Hub::default());
     hub.publish(resources(&[(1, 1), (2, 1)]), BTreeSet::new());

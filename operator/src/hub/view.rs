@@ -23,6 +23,7 @@ pub(super) struct View {
 #[derive(Debug)]
 struct Step {
     from: Arc<ResourceSet>,
+    unread: BTreeSet<String>,
     batch: Option<Arc<Batch>>,
 }
 
@@ -49,16 +50,17 @@ impl View {
         self.step = None;
     }
 
-    /// The batch that leads from a set to this view, or nothing where they are equal. Keys of unknown kinds stay.
-    pub(super) fn difference(&mut self, from: &Arc<ResourceSet>) -> Option<Arc<Batch>> {
-        if let Some(step) = self.step.as_ref().filter(|step| Arc::ptr_eq(&step.from, from)) {
+    /// The batch that leads from a set to this view, or nothing where they are equal. Keys of kinds that this release
+    /// does not know stay, and so do those of kinds that nobody could read so far.
+    pub(super) fn difference(&mut self, from: &Arc<ResourceSet>, unread: &BTreeSet<String>) -> Option<Arc<Batch>> {
+        if let Some(step) = self.step.as_ref().filter(|step| Arc::ptr_eq(&step.from, from) && step.unread == *unread) {
             return step.batch.clone();
         }
         let batch = diff(from, &self.set, &self.holds).map(|mut batch| {
-            batch.removals.retain(|key| knows(&key.kind));
+            batch.removals.retain(|key| knows(&key.kind) && !unread.contains(&key.kind));
             Arc::new(batch)
         });
-        self.step = Some(Step { from: Arc::clone(from), batch: batch.clone() });
+        self.step = Some(Step { from: Arc::clone(from), unread: unread.clone(), batch: batch.clone() });
         batch
     }
 }

@@ -40,6 +40,11 @@ impl Cluster {
         self.files.path(name)
     }
 
+    /// Writes a file of this name in the temporary folder.
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        self.files.write(name, text)
+    }
+
     /// Runs kubectl with all rights, and gives its output, or its complaint.
     pub async fn kubectl<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Result<String, String> {
         self.kubectl_as(self.kubeconfig(), arguments).await
