@@ -34,7 +34,7 @@ use memory::Memory;
 pub const AUDIENCE: &str = "headgate";
 
 /// How long the API server's word about a token or a permission is believed.
-pub const REMEMBERED_FOR: Duration = Duration::from_secs(60);
+pub const REMEMBERED_FOR: Duration = Duration::from_mins(1);
 
 /// Most answers that are remembered of each sort.
 const MOST_REMEMBERED: usize = 4_096;
@@ -127,13 +127,12 @@ impl Access {
         }
         let digest: [u8; 32] = Sha256::digest(token).into();
         let known = self.callers.lock().get(&digest, now);
-        let caller = match known {
-            Some(caller) => caller,
-            None => {
-                let caller = caller::of_review(self.review(self.reviewer.token(token)).await?, token)?;
-                self.callers.lock().put(digest, caller.clone(), now + REMEMBERED_FOR, now);
-                caller
-            }
+        let caller = if let Some(caller) = known {
+            caller
+        } else {
+            let caller = caller::of_review(self.review(self.reviewer.token(token)).await?, token)?;
+            self.callers.lock().put(digest, caller.clone(), now + REMEMBERED_FOR, now);
+            caller
         };
         if caller.ends <= wall { Err(Denial::Ended) } else { Ok(caller) }
     }

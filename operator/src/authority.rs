@@ -41,10 +41,10 @@ use certificate::Leaf;
 pub const NAME: &str = "headgate-ca";
 
 /// How long a new authority is published before anything is signed by it.
-pub const OVERLAP: Duration = Duration::from_secs(24 * 60 * 60);
+pub const OVERLAP: Duration = Duration::from_hours(24);
 
 /// Between two looks at the Secret.
-const ROUND: Duration = Duration::from_secs(60);
+const ROUND: Duration = Duration::from_mins(1);
 /// Between two tries after a failure.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
 /// Tries within one round against other writers.

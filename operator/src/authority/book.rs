@@ -68,7 +68,7 @@ impl Book {
         let Self { current, next, previous } = self;
         let next = next.as_ref().map(|ca| ca.certificate_pem.as_str());
         let all = [Some(current.certificate_pem.as_str()), next, previous.as_deref()];
-        all.into_iter().flatten().map(|pem| format!("{}\n", pem.trim_end())).collect()
+        all.into_iter().flatten().flat_map(|pem| [pem.trim_end(), "\n"]).collect()
     }
 
     /// The book after the step that is due, nothing where none is.

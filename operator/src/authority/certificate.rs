@@ -17,16 +17,14 @@ use x509_parser::time::ASN1Time;
 
 use super::AuthorityError;
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-
 /// How long a serving certificate holds.
-pub const LEAF_LIFETIME: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+pub const LEAF_LIFETIME: Duration = Duration::from_hours(14 * 24);
 
 /// How long an authority holds.
-const CA_LIFETIME: Duration = DAY.saturating_mul(365);
+const CA_LIFETIME: Duration = Duration::from_hours(365 * 24);
 
 /// Certificates begin a little before now, for machines whose clocks are late.
-pub(super) const BACKDATED: Duration = Duration::from_secs(300);
+pub(super) const BACKDATED: Duration = Duration::from_mins(5);
 
 /// An authority.
 #[derive(Clone, PartialEq)]

@@ -13,7 +13,7 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use super::*;
 
 const NOW: Timestamp = Timestamp::constant(1_700_000_000, 0);
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const DAY: Duration = Duration::from_hours(24);
 
 fn names() -> BTreeSet<String> {
     BTreeSet::from(["localhost".to_owned(), "127.0.0.1".to_owned()])

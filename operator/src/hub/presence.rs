@@ -18,10 +18,10 @@ use jiff::Timestamp;
 pub const SILENT_AFTER: Duration = Duration::from_secs(5);
 
 /// A proxy that was lost without goodbye is expected for this long after its last sign of life.
-pub const EXPECTED_FOR: Duration = Duration::from_secs(60);
+pub const EXPECTED_FOR: Duration = Duration::from_mins(1);
 
 /// A proxy that is away is forgotten after this time.
-pub const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+pub const FORGOTTEN_AFTER: Duration = Duration::from_hours(24);
 
 /// Where a proxy is, as of the last look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -48,5 +48,5 @@ pub(super) fn place(identity: &ProxyIdentity, hello: &Hello) -> Result<(String, 
 
 /// The release of a proxy, as far as it can be one.
 pub(super) fn release(hello: &Hello) -> String {
-    hello.release.chars().filter(|character| character.is_ascii_graphic()).take(LONGEST_RELEASE).collect()
+    hello.release.chars().filter(char::is_ascii_graphic).take(LONGEST_RELEASE).collect()
 }

@@ -176,7 +176,7 @@ impl Session {
 
     async fn handle(&mut self, event: Event) -> Result<(), End> {
         match event {
-            Event::Heard(Ok(Some(ProxyMessage { message }))) => self.hear(message).await?,
+            Event::Heard(Ok(Some(ProxyMessage { message }))) => self.hear(message)?,
             Event::Heard(Ok(None) | Err(_)) | Event::Closed => return Err(End::Gone),
             Event::Batch(batch) => self.send(batch).await?,
             Event::Renewed(renewed) => self.renew(renewed).map_err(|denial| self.refused(&denial))?,
@@ -189,7 +189,7 @@ impl Session {
         self.begin().await
     }
 
-    async fn hear(&mut self, message: Option<Heard>) -> Result<(), End> {
+    fn hear(&mut self, message: Option<Heard>) -> Result<(), End> {
         self.heard = clock::instant();
         self.connection.hear(self.heard);
         match message {
@@ -296,7 +296,8 @@ impl Session {
     async fn begin(&mut self) -> Result<(), End> {
         let Following::Asked(follow) = &self.following else { return Ok(()) };
         let (term, leads) = (follow.term, self.leads(follow.term));
-        if !leads && !(self.streams.leadership.borrow().synced && follow.version.is_empty()) {
+        let newcomer = follow.version.is_empty() && self.streams.leadership.borrow().synced;
+        if !leads && !newcomer {
             return Ok(());
         }
         match self.connection.follow(&follow.version) {
@@ -370,6 +371,6 @@ async fn finished(renewal: &mut Option<BoxFuture<'static, Result<Caller, Denial>
 /// The next change, never where nobody can change it any more.
 async fn changed<T>(receiver: &mut watch::Receiver<T>) {
     if receiver.changed().await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }

@@ -163,7 +163,7 @@ impl Operator {
     }
 
     pub fn lead(&self, term: u64) {
-        let until = Some(clock::instant() + Duration::from_secs(3_600));
+        let until = Some(clock::instant() + Duration::from_hours(1));
         self.leadership.send_replace(Leadership { term, until, synced: true });
     }
 
@@ -174,7 +174,7 @@ impl Operator {
     /// Waits until the hub's progress is as wanted.
     pub async fn until(&self, wanted: impl Fn(&Progress) -> bool) -> Progress {
         let mut reports = self.hub.reports();
-        let waited = timeout(LIMIT, async {
+        let reached = timeout(LIMIT, async {
             loop {
                 let progress = self.hub.progress();
                 if wanted(&progress) {
@@ -183,7 +183,7 @@ impl Operator {
                 reports.changed().await.expect("the hub lives");
             }
         });
-        waited.await.unwrap_or_else(|_| panic!("not reached: {:?}", self.hub.progress()))
+        reached.await.unwrap_or_else(|_| panic!("not reached: {:?}", self.hub.progress()))
     }
 
     /// Waits until a key stands as wanted.
@@ -261,7 +261,11 @@ impl Proxy {
                 return Err(Status::ok("the end"));
             };
             match message {
-                Said::Ping(Ping { number }) => self.say(Heard::Pong(Pong { number })).await,
+                Said::Ping(Ping { number }) => {
+                    // The stream may have ended behind the ping; then the next message says so.
+                    let pong = ProxyMessage { message: Some(Heard::Pong(Pong { number })) };
+                    let _ = self.out.send(pong).await;
+                }
                 other => return Ok(other),
             }
         }
