@@ -21,7 +21,7 @@ impl Setup {
     fn new() -> Self {
         let start = crate::clock::instant();
         let metrics = Metrics::new(&Registry::new()).expect("names are free");
-        let options = Options { addresses: AddressPolicy::Any, ..Options::default() };
+        let options = Options { addresses: AddressPolicy::Any { denied: Vec::new() }, ..Options::default() };
         Self { control: Control::new(Arc::new(Hub::default()), options, metrics, start), start }
     }
 
