@@ -7,7 +7,7 @@
 //! Two replicas never lead at once, whatever their wall clocks say:
 //!
 //! - A write succeeds only against the version that was read, so one of two rivals gets a conflict.
-//! - Whoever wants the lease of another waits until the record has not changed for [`LEASE`] by its own monotonic
+//! - Whoever wants the lease of another waits until the record has not changed for [`STANDING`] by its own monotonic
 //!   clock. The holder counts [`DEADLINE`], which is shorter, from before it sent its last successful renewal. So the
 //!   holder has stopped before anyone may begin, also when it was frozen or its answers were lost.
 //! - A process never continues what an earlier one of its name held: each has an identity of its own.
@@ -20,17 +20,22 @@ mod tests;
 
 use std::time::{Duration, Instant};
 
-/// How long a record must stand unchanged before another replica takes the lease; its `leaseDurationSeconds`.
+/// By when another replica leads where the holder is gone; `leaseDurationSeconds` of the lease.
 pub const LEASE: Duration = Duration::from_secs(10);
 
-/// How long a successful renewal lasts for its holder. What it sends until then arrives before the lease ends.
-pub const DEADLINE: Duration = Duration::from_secs(7);
+/// How long a record must stand unchanged before another replica takes the lease. What is left of [`LEASE`] is for
+/// what comes before and after: a look at the last renewal, the write, a listing of everything.
+pub const STANDING: Duration = Duration::from_millis(8_500);
+
+/// How long a successful renewal lasts for its holder. What it sends until then has 2.5 s to arrive before another
+/// replica may begin.
+pub const DEADLINE: Duration = Duration::from_secs(6);
 
 /// Between two renewals.
 pub const RENEWAL: Duration = Duration::from_secs(2);
 
-/// Between two looks at the lease of another.
-pub const LOOK: Duration = Duration::from_secs(1);
+/// Between two looks at the lease of another: how late a renewal may be seen.
+pub const LOOK: Duration = Duration::from_millis(500);
 
 /// The lease as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,6 +108,15 @@ impl Elector {
         self.held.map(|(_, until)| until).filter(|until| now < *until)
     }
 
+    /// How long to wait until the next turn. Whoever waits for the lease looks in the moment in which it may take it.
+    pub fn pause(&self, now: Instant) -> Duration {
+        if self.until(now).is_some() {
+            return RENEWAL;
+        }
+        let rest = self.sight.as_ref().map(|sight| (sight.since + STANDING).saturating_duration_since(now));
+        rest.filter(|rest| !rest.is_zero()).map_or(LOOK, |rest| rest.min(LOOK))
+    }
+
     /// What to do about the lease as it was read. `now` is the time at which the answer had arrived.
     pub fn decide(&mut self, record: Option<&Record>, now: Instant) -> Action {
         self.term = self.term.max(record.map_or(0, |record| record.transitions));
@@ -112,7 +126,7 @@ impl Elector {
             _ => now,
         };
         self.sight = Some(Sight { record: record.cloned(), since });
-        let has_stood = now.saturating_duration_since(since) >= LEASE;
+        let has_stood = now.saturating_duration_since(since) >= STANDING;
         match record {
             Some(record) if record.holder == self.identity => {
                 let term = record.transitions;

@@ -46,8 +46,9 @@ pub const MANAGER: &str = "headgate";
 /// Writes at once.
 const CONCURRENCY: usize = 16;
 
-/// How long one write may take; shorter than what is left between a leader's deadline and the end of its lease.
-const LIMIT: Duration = Duration::from_millis(2500);
+/// How long one write may take; shorter than the time between a leader's deadline and the moment in which another may
+/// take its lease.
+const LIMIT: Duration = Duration::from_secs(2);
 
 /// Objects whose status may have to be written.
 #[derive(Debug, Default)]

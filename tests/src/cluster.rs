@@ -8,6 +8,8 @@
 //! | [`kubectl`] | what a user does: kubectl, kubeconfigs, the definitions of headgate and of the Gateway API |
 //! | [`api`] | what would be slow by kubectl: looks, many edits |
 //! | [`headgate`] | operators and gateways as processes, with the rights that ship |
+//! | [`fleet`] | two operators, two gateways, and a route whose answers say which edit they follow |
+//! | [`audit`] | who wrote what, by the API server's own log |
 //! | [`workloads`] | Services with endpoints, pods that are Ready without a node |
 //! | [`tokens`] | tokens of service accounts: asked for, reviewed, expired |
 //! | [`assets`] | where the binaries come from: `tests/cluster/build` |
@@ -22,8 +24,10 @@
 
 pub mod api;
 pub mod assets;
+pub mod audit;
 mod command_lines;
 mod files;
+pub mod fleet;
 pub mod headgate;
 mod kinds;
 pub mod kubectl;

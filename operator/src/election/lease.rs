@@ -11,15 +11,15 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-use super::{Action, Elector, LEASE, LOOK, RENEWAL, Record};
+use super::{Action, Elector, LEASE, Record};
 use crate::clock;
 use crate::leadership::Leadership;
 
 /// Name of the lease.
 pub const NAME: &str = "headgate-operator";
 
-/// How long a request about the lease may take. It is shorter than what is left between the deadline of the holder
-/// and the end of the lease.
+/// How long a request about the lease may take. It is shorter than the time between the deadline of the holder and
+/// the moment in which another may take the lease.
 const LIMIT: Duration = Duration::from_secs(2);
 
 /// Takes part in the election until `stop` says so, then lets the lease go. `leadership` has term and deadline; the
@@ -45,9 +45,8 @@ pub async fn run(
             }
         }
         announce(&elector, leadership);
-        let pause = if elector.until(clock::instant()).is_some() { RENEWAL } else { LOOK };
         tokio::select! {
-            () = sleep(pause) => {}
+            () = sleep(elector.pause(clock::instant())) => {}
             _ = stop.changed() => {}
         }
     }

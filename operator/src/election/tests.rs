@@ -119,7 +119,8 @@ impl Replica {
             }
             Answer::Refused => self.elector.refused(),
         }
-        self.wakes = now + if self.elector.until(at(start, now)).is_some() { 2_000 } else { 1_000 };
+        let pause = self.elector.pause(at(start, now)).as_millis();
+        self.wakes = now + u64::try_from(pause).expect("a pause is short");
     }
 }
 
@@ -184,11 +185,15 @@ fn a_lease_is_taken_once_it_has_stood_unchanged_for_its_time_and_at_once_where_i
     let mut elector = Elector::new("b");
     let other = held("7", "a", 3);
     assert_eq!(elector.decide(Some(&other), start), Action::Look);
-    assert_eq!(elector.decide(Some(&other), seconds(start, 9)), Action::Look);
+    assert_eq!(elector.decide(Some(&other), seconds(start, 8)), Action::Look);
     let renewed = held("8", "a", 3);
     assert_eq!(elector.decide(Some(&renewed), seconds(start, 10)), Action::Look);
+    let (early, due) = (at(start, 18_400), at(start, 18_500));
+    assert_eq!(elector.decide(Some(&renewed), early), Action::Look);
+    let pauses = [seconds(start, 10), early, due].map(|now| elector.pause(now));
+    assert_eq!(pauses, [LOOK, due - early, LOOK], "it looks again in the moment in which it may take the lease");
     let take = Action::Take { over: Some("8".to_owned()), term: 4 };
-    assert_eq!(elector.decide(Some(&renewed), seconds(start, 20)), take);
+    assert_eq!(elector.decide(Some(&renewed), due), take);
     let free = held("9", "", 3);
     let take = Action::Take { over: Some("9".to_owned()), term: 4 };
     assert_eq!(elector.decide(Some(&free), seconds(start, 21)), take);

@@ -1,10 +1,10 @@
 //! One process of a control plane, which can go and come back.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, process::ExitStatus, time::Duration};
 
 use parking_lot::Mutex;
 
-use crate::process::Process;
+use crate::{eventually, process::Process};
 
 /// A process that can be ended and started again with the same command line, on the same data.
 #[derive(Debug)]
@@ -21,6 +21,11 @@ impl Part {
         Self { name, program, arguments, process: Mutex::new(None) }
     }
 
+    /// More of its command line, from its next start on.
+    pub(super) fn add_arguments(&mut self, more: impl IntoIterator<Item = String>) {
+        self.arguments.extend(more);
+    }
+
     /// Starts it, without waiting for anything.
     pub fn start(&self) {
         *self.process.lock() = Some(Process::tied(&self.program, &self.arguments));
@@ -31,6 +36,17 @@ impl Part {
         if let Some(mut process) = self.process.lock().take() {
             process.kill();
         }
+    }
+
+    /// Asks it to end, as Kubernetes does.
+    pub fn terminate(&self) {
+        self.running(|process| process.terminate());
+    }
+
+    /// Waits until it has ended by itself, and says how.
+    pub async fn exit(&self, limit: Duration) -> ExitStatus {
+        let look = async || self.running(Process::ended).ok_or_else(|| "it runs".to_owned());
+        eventually(limit, &format!("{} ends", self.name), look).await
     }
 
     /// Stops it where it is: connections stay open and nothing is answered, until [`Self::thaw`].

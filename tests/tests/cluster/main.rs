@@ -2,4 +2,6 @@
 #![cfg(target_os = "linux")]
 
 mod control_plane;
+mod failures;
+mod leadership;
 mod traffic;
