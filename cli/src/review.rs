@@ -2,19 +2,20 @@
 //! the translation of all of them says.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use headgate_operator::world::ObjectKind;
-use headgate_translate::{Concern, ObjectRef, Problem, Reason, Verdict};
+use headgate_translate::{Concern, Force, ObjectRef, Problem, Reason, Verdict};
 
 use crate::manifest::catalogue::Catalogue;
 use crate::manifest::complaint::{Complaint, Severity};
 use crate::manifest::document::{Entry, Locator};
 
 /// Everything to tell about the files and objects: mistakes, and warnings of what is not enforced.
-pub fn complaints(catalogue: &Catalogue<'_>, verdicts: &BTreeMap<ObjectRef, Verdict>) -> BTreeSet<Complaint> {
+pub fn complaints(catalogue: &Catalogue<'_>, verdicts: &BTreeMap<ObjectRef, Arc<Verdict>>) -> BTreeSet<Complaint> {
     let mut complaints: BTreeSet<Complaint> = catalogue.complaints.iter().cloned().collect();
     let mut locator = Locator::default();
-    for (object, verdict) in verdicts {
+    for (object, verdict) in verdicts.iter().filter(|(_, verdict)| has_to_tell(verdict)) {
         let Some(entry) = catalogue.entries.get(&(ObjectKind::from(object.kind), &object.key)) else { continue };
         // What is wrong with the manifest itself is in the catalogue, field by field.
         if entry.manifest.object.is_none() {
@@ -23,6 +24,16 @@ pub fn complaints(catalogue: &Catalogue<'_>, verdicts: &BTreeMap<ObjectRef, Verd
         complaints.extend(of_verdict(entry, verdict, &mut locator));
     }
     complaints
+}
+
+/// Whether there is anything to tell of an object, which of most there is not.
+fn has_to_tell(verdict: &Verdict) -> bool {
+    let Verdict { generation: _, force, problems, unenforced, listeners, parents, hosts: _ } = verdict;
+    *force == Force::Foreign
+        || !problems.is_empty()
+        || !unenforced.is_empty()
+        || listeners.iter().any(|listener| !listener.problems.is_empty())
+        || parents.iter().any(|parent| !parent.problems.is_empty())
 }
 
 fn of_verdict(entry: &Entry<'_>, verdict: &Verdict, locator: &mut Locator) -> Vec<Complaint> {

@@ -30,7 +30,7 @@ use headgate_snapshot::{Entry, Key, Report, Resource, ResourceSet, changes};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-pub use progress::{Progress, ProxyProgress, Standing};
+pub use progress::{Progress, ProxyProgress, Standing, Standings};
 pub use subscription::Subscription;
 
 /// The least time between two batches to one proxy.
@@ -103,7 +103,12 @@ impl Default for Hub {
 impl Hub {
     /// Makes `resources` the whole set, except that held keys keep what they have. Nobody is told where nothing
     /// changed. Nothing is sent to anybody before the first publication.
-    pub fn publish(&self, resources: impl IntoIterator<Item = Resource>, holds: BTreeSet<Key>) -> Publication {
+    pub fn publish(
+        &self,
+        resources: impl IntoIterator<Item = Arc<Resource>>,
+        holds: BTreeSet<Key>,
+    ) -> Publication {
+        let resources = resources.into_iter().collect();
         let publication = self.state.lock().publish(resources, holds);
         self.published.send_if_modified(|sequence| {
             let news = *sequence != publication.sequence;
@@ -154,17 +159,20 @@ impl Hub {
 }
 
 impl State {
-    fn publish(&mut self, resources: impl IntoIterator<Item = Resource>, holds: BTreeSet<Key>) -> Publication {
-        let mut resources: Vec<Resource> = resources.into_iter().collect();
+    fn publish(&mut self, mut resources: Vec<Arc<Resource>>, holds: BTreeSet<Key>) -> Publication {
         // What translate gives is in this order already, which makes it one walk.
         resources.sort_by(|one, other| one.key.cmp(&other.key));
         let old = self.set.entries().iter().map(|(key, entry)| (&**key, entry));
         let new = resources.iter().filter_map(|resource| Some((resource.key.as_ref()?, resource)));
-        // Comparing costs less than hashing, so an entry is made only of what changed.
+        // Comparing costs less than hashing, so an entry is made only of what changed. What translate did not make anew
+        // is the resource that is published already.
+        let same = |entry: &&Entry, resource: &&Arc<Resource>| {
+            Arc::ptr_eq(&entry.resource, resource) || entry.resource == **resource
+        };
         let (mut upserts, mut removals) = (Vec::new(), Vec::new());
-        for (key, resource) in changes(old, new, |entry, resource| *entry.resource == **resource) {
+        for (key, resource) in changes(old, new, same) {
             match resource {
-                Some(resource) => upserts.push((key.clone(), Entry::new(resource.clone()))),
+                Some(resource) => upserts.push((key.clone(), Entry::new(Arc::clone(resource)))),
                 None if holds.contains(key) => {}
                 None => removals.push(key.clone()),
             }

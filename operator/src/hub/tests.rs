@@ -13,8 +13,8 @@ fn resource(name: u8, generation: i64) -> Resource {
     Resource { key: Some(key(name)), generation, requires: Vec::new(), body: None }
 }
 
-fn resources(world: &[(u8, i64)]) -> Vec<Resource> {
-    world.iter().map(|(name, generation)| resource(*name, *generation)).collect()
+fn resources(world: &[(u8, i64)]) -> Vec<Arc<Resource>> {
+    world.iter().map(|(name, generation)| Arc::new(resource(*name, *generation))).collect()
 }
 
 /// A proxy that applies whatever it is sent, and what it then has.

@@ -18,11 +18,12 @@ pub struct Entry {
 
 impl Entry {
     /// Hashes a resource.
-    pub fn new(resource: Resource) -> Self {
+    pub fn new(resource: impl Into<Arc<Resource>>) -> Self {
+        let resource = resource.into();
         let hash = Sha256::digest(resource.encode_to_vec());
         let mut first = [0; 16];
         first.copy_from_slice(&hash[..16]);
-        Self { resource: Arc::new(resource), digest: u128::from_be_bytes(first) }
+        Self { resource, digest: u128::from_be_bytes(first) }
     }
 }
 
@@ -113,10 +114,11 @@ impl ResourceSet {
     }
 }
 
-impl FromIterator<Resource> for ResourceSet {
-    fn from_iter<I: IntoIterator<Item = Resource>>(resources: I) -> Self {
+impl<R: Into<Arc<Resource>>> FromIterator<R> for ResourceSet {
+    fn from_iter<I: IntoIterator<Item = R>>(resources: I) -> Self {
         let mut set = Self::default();
         for resource in resources {
+            let resource = resource.into();
             if let Some(key) = resource.key.clone() {
                 set.insert(key, Entry::new(resource));
             }

@@ -6,8 +6,8 @@ use headgate_snapshot::Endpoint;
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 use k8s_openapi::api::discovery::v1::{Endpoint as SliceEndpoint, EndpointSlice};
 
-use crate::index::Index;
 use crate::inputs::ObjectKey;
+use crate::view::View;
 
 const EXTERNAL_NAME: &str = "ExternalName";
 
@@ -19,14 +19,13 @@ pub(super) fn endpoints(
     key: &ObjectKey,
     service: &Service,
     port: &ServicePort,
-    index: &Index<'_>,
+    view: &View<'_>,
 ) -> Result<Vec<Endpoint>, String> {
     if is_external(service) {
         return Err(external(key));
     }
-    let endpoints: BTreeSet<(&str, u32)> = index
+    let endpoints: BTreeSet<(&str, u32)> = view
         .slices(key)
-        .iter()
         .filter(|slice| ADDRESS_TYPES.contains(&slice.address_type.as_str()))
         .filter_map(|slice| Some((slice, slice_port(slice, port)?)))
         .flat_map(|(slice, port)| ready_addresses(slice).map(move |address| (address, port)))
@@ -35,12 +34,12 @@ pub(super) fn endpoints(
 }
 
 /// True for a Service that is only another name of something outside.
-pub(super) fn is_external(service: &Service) -> bool {
+pub(crate) fn is_external(service: &Service) -> bool {
     service.spec.as_ref().and_then(|spec| spec.type_.as_deref()) == Some(EXTERNAL_NAME)
 }
 
 /// Why a Service of type ExternalName is no origin.
-pub(super) fn external(key: &ObjectKey) -> String {
+pub(crate) fn external(key: &ObjectKey) -> String {
     format!(
         "Service {key} is of type {EXTERNAL_NAME}, which could lead anywhere; write the name with its port as an endpoint of an OriginPool"
     )

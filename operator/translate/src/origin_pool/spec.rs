@@ -14,9 +14,9 @@ use super::findings::Findings;
 use super::origin::Context;
 use super::{health_check, origin};
 use crate::host::mistake_in_host;
-use crate::index::Index;
-use crate::inputs::{Inputs, ObjectKey};
+use crate::inputs::ObjectKey;
 use crate::time::created_at;
+use crate::view::View;
 
 /// What came of a spec. The fallback is resolved where all pools are known.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(super) struct Lowered {
     pub(super) unenforced: Vec<String>,
 }
 
-pub(super) fn lower(key: &ObjectKey, object: &OriginPool, inputs: &Inputs, index: &Index<'_>) -> Lowered {
+pub(super) fn lower(key: &ObjectKey, object: &OriginPool, view: &View<'_>) -> Lowered {
     let OriginPoolSpec {
         hosts,
         steering: SteeringSpec { policy },
@@ -42,7 +42,7 @@ pub(super) fn lower(key: &ObjectKey, object: &OriginPool, inputs: &Inputs, index
     let mut findings = Findings::default();
     check_hosts(hosts, &mut findings);
     check_locations(&object.spec, &mut findings);
-    let context = Context { namespace: &key.namespace, inputs, index };
+    let context = Context { namespace: &key.namespace, view };
     let lowered_origins = origins
         .iter()
         .enumerate()
