@@ -244,8 +244,8 @@ impl Statuses {
         }
         let other_troubles = !self.troubles.iter().map(|(proxy, trouble)| (proxy.as_str(), trouble)).eq(troubles.iter().copied());
         let mut standings = progress.standings();
-        let observe = |(object, verdict)| {
-            let ObjectRef { kind, key } = object;
+        let mut observe = |object, verdict| {
+            let ObjectRef { kind, key }: &ObjectRef = object;
             let health = match kind {
                 Kind::OriginPool => health.get(&(key.namespace.as_str(), key.name.as_str())),
                 Kind::GatewayClass | Kind::Gateway | Kind::HttpRoute | Kind::IngressClass | Kind::Ingress => None,
@@ -258,7 +258,8 @@ impl Statuses {
             };
             (object, observed)
         };
-        let differ = changes(&self.said, verdicts.iter().map(observe), |said, observed| said.holds(observed));
+        let observed = verdicts.iter().map(|(object, verdict)| observe(object, verdict));
+        let differ = changes(&self.said, observed, |said, observed| said.holds(observed));
         let differ: Vec<(ObjectRef, Option<Observed<'_>>)> =
             differ.into_iter().map(|(object, observed)| (object.clone(), observed)).collect();
         self.troubles = troubles.iter().map(|(proxy, trouble)| ((*proxy).to_owned(), Trouble::clone(trouble))).collect();

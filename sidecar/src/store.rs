@@ -70,7 +70,7 @@ impl PlanFile {
     }
 
     fn save(&self, set: &ResourceSet) -> io::Result<()> {
-        let body = set.complete(Vec::new()).encode_to_vec();
+        let body = set.encode_complete();
         let directory = self.path.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(directory)?;
         let fresh = self.path.with_extension("new");

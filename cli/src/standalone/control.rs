@@ -88,7 +88,9 @@ impl Control {
         let mut holds = translation.holds;
         holds.extend(state.kept.iter().cloned());
         let mut resources = translation.resources;
-        resources.retain(|resource| !is_kept_whole(resource, &state.kept, &translation.verdicts));
+        if !state.kept.is_empty() {
+            resources.retain(|resource| !is_kept_whole(resource, &state.kept, &translation.verdicts));
+        }
         let publication = self.hub.publish(resources, holds);
 
         let complaints = review::complaints(&catalogue, &translation.verdicts);

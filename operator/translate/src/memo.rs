@@ -87,12 +87,6 @@ impl<N: Clone + Ord, S: PartialEq, T> Memo<N, S, T> {
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Found<N, S, T>> {
         self.results.iter()
     }
-
-    /// The result for a name.
-    pub(crate) fn get(&self, name: &N) -> Option<&T> {
-        let at = self.results.binary_search_by(|found| found.name.cmp(name)).ok()?;
-        Some(&self.results[at].value)
-    }
 }
 
 #[cfg(test)]

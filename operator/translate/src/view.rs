@@ -74,11 +74,11 @@ impl Changed {
         now: impl IntoIterator<Item = (&'n ObjectKey, &'n V)>,
         same: impl Fn(&V, &V) -> bool,
     ) -> Vec<(ObjectKey, Option<V>)> {
-        let differences: Vec<(ObjectKey, Option<V>)> =
-            changes(&*known, now, |before: &&V, after: &&V| same(before, after))
-                .into_iter()
-                .map(|(key, value)| (key.clone(), value.cloned()))
-                .collect();
+        let now = now.into_iter().map(|(key, value)| (key, value.clone()));
+        let differences: Vec<(ObjectKey, Option<V>)> = changes(&*known, now, |before: &&V, after| same(before, after))
+            .into_iter()
+            .map(|(key, value)| (key.clone(), value))
+            .collect();
         let follow = |(key, value): (ObjectKey, Option<V>)| {
             self.add(table, &key);
             let before = match value {

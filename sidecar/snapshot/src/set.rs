@@ -8,6 +8,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{Batch, Key, Resource};
 
+/// The number of `Batch.upserts`.
+const UPSERTS_TAG: u32 = 3;
+
 /// A resource with the hash of its bytes, which is computed once.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -99,6 +102,16 @@ impl ResourceSet {
             }
         }
         next
+    }
+
+    /// The bytes of the batch that carries the whole set, without holds. No resource is copied for them.
+    pub fn encode_complete(&self) -> Vec<u8> {
+        let frame = Batch { version: self.version(), complete: true, ..Batch::default() };
+        let mut bytes = frame.encode_to_vec();
+        for entry in self.entries.values() {
+            prost::encoding::message::encode(UPSERTS_TAG, &*entry.resource, &mut bytes);
+        }
+        bytes
     }
 
     /// The batch that carries the whole set.
