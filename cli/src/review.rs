@@ -120,7 +120,8 @@ fn why_foreign(object: &Object) -> Option<(&'static str, String)> {
         }
         Object::Ingress(ingress) => {
             let class = ingress.spec.as_ref().and_then(|spec| spec.ingress_class_name.as_ref());
-            let class = class.map_or("it has no class".to_owned(), |class| format!("class \"{class}\" is not headgate's"));
+            let class =
+                class.map_or("it has no class".to_owned(), |class| format!("class \"{class}\" is not headgate's"));
             let sentence = format!(
                 "{class}, so that nothing of this Ingress is enforced; to serve it write `ingressClassName: headgate`"
             );

@@ -107,11 +107,14 @@ spec:
   origins:
     - name: eu
       endpoints: [\"127.0.0.1:99999\"]
-      weight: -1
+      weight: 2000000
 ",
             &[
-                "5 OriginPool/chat: spec.stering: unknown field; did you mean `steering`?",
+                "5 OriginPool/chat: spec.stering: is not a field, there are endpointPolicy, fallback, healthCheck, \
+                 hosts, origins, outlierDetection, retry, sessionAffinity, steering, timeouts",
                 "6 OriginPool/chat: spec.fallback.name: names the pool itself; name another OriginPool of the namespace",
+                "9 OriginPool/chat: spec.origins[0].endpoints[0]: \"99999\" is no port; write a number from 1 to 65535",
+                "10 OriginPool/chat: spec.origins[0].weight: 2000000 is out of range, write a number from 0 to 1000000",
             ],
         );
     }

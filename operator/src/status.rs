@@ -242,7 +242,8 @@ impl Statuses {
             }
             troubles.extend(proxy.report.troubles.iter().map(|trouble| (proxy.name.as_str(), trouble)));
         }
-        let other_troubles = !self.troubles.iter().map(|(proxy, trouble)| (proxy.as_str(), trouble)).eq(troubles.iter().copied());
+        let other_troubles =
+            !self.troubles.iter().map(|(proxy, trouble)| (proxy.as_str(), trouble)).eq(troubles.iter().copied());
         let mut standings = progress.standings();
         let mut observe = |object, verdict| {
             let ObjectRef { kind, key }: &ObjectRef = object;
@@ -262,7 +263,8 @@ impl Statuses {
         let differ = changes(&self.said, observed, |said, observed| said.holds(observed));
         let differ: Vec<(ObjectRef, Option<Observed<'_>>)> =
             differ.into_iter().map(|(object, observed)| (object.clone(), observed)).collect();
-        self.troubles = troubles.iter().map(|(proxy, trouble)| ((*proxy).to_owned(), Trouble::clone(trouble))).collect();
+        self.troubles =
+            troubles.iter().map(|(proxy, trouble)| ((*proxy).to_owned(), Trouble::clone(trouble))).collect();
 
         let mut changed = Vec::new();
         for (object, observed) in differ {

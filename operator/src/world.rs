@@ -11,9 +11,7 @@ use std::sync::Arc;
 
 use headgate_crds::gateway_api::{Gateway, GatewayClass, HttpRoute, ReferenceGrant};
 use headgate_crds::{GROUP, OriginPool};
-use headgate_translate::{
-    Inputs, Kind, LastAccepted, ObjectKey, ObjectRef, Options, Problem, Translation, Translator,
-};
+use headgate_translate::{Inputs, Kind, LastAccepted, ObjectKey, ObjectRef, Options, Problem, Translation, Translator};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;

@@ -143,8 +143,7 @@ fn find_conflicts(drafts: &mut [Draft<'_>]) {
 impl Gateways {
     fn take_ports(&mut self, key: &ObjectKey, drafts: &mut [Draft<'_>]) {
         for (position, draft) in drafts.iter_mut().enumerate().filter(|(_, draft)| draft.is_accepted()) {
-            let (protocol, holder) =
-                self.ports.entry(draft.port).or_insert_with(|| (draft.protocol, key.clone()));
+            let (protocol, holder) = self.ports.entry(draft.port).or_insert_with(|| (draft.protocol, key.clone()));
             if *protocol != draft.protocol {
                 let sentence =
                     format!("Gateway {holder} has port {} with another protocol; use another port", draft.port);

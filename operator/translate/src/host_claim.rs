@@ -52,8 +52,10 @@ pub(crate) fn settle(inputs: &Inputs, out: &mut Output) -> Arc<Claims> {
             emptied.insert(position);
         }
     }
-    let mut position = 0..;
-    out.resources.retain(|_| position.next().is_none_or(|position| !emptied.contains(&position)));
+    if !emptied.is_empty() {
+        let all = std::mem::take(&mut out.resources).into_iter().enumerate();
+        out.resources = all.filter(|(position, _)| !emptied.contains(position)).map(|(_, resource)| resource).collect();
+    }
     claims
 }
 
@@ -169,9 +171,8 @@ struct Judge<'c> {
 impl Judge<'_> {
     /// Whether a resource does not get all hosts that it asks for.
     fn loses(&self, resource: &Resource) -> bool {
-        let is_held = |(host, namespace): (&str, &str)| {
-            self.claims.get(host).is_some_and(|claim| claim.namespace != namespace)
-        };
+        let is_held =
+            |(host, namespace): (&str, &str)| self.claims.get(host).is_some_and(|claim| claim.namespace != namespace);
         let is_younger_pool = || match (&resource.key, &resource.body) {
             (Some(key), Some(Body::OriginPool(pool))) => pool.hosts.iter().any(|host| self.older(key, host).is_some()),
             _ => false,

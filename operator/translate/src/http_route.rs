@@ -95,8 +95,7 @@ fn lower_one(
         None | Some([]) => Cow::Owned(vec![HttpRouteRule::default()]),
         Some(rules) => Cow::Borrowed(rules),
     };
-    let mut lowering =
-        Lowering { route: key, view, expressions, problems: &mut problems, unenforced: &mut unenforced };
+    let mut lowering = Lowering { route: key, view, expressions, problems: &mut problems, unenforced: &mut unenforced };
     let lowered = lower_rules(&rules, &mut lowering);
 
     let mut verdict = Verdict { generation, problems, unenforced, parents, ..Verdict::default() };

@@ -100,7 +100,8 @@ pub(crate) fn lower(inputs: &Inputs, view: &View<'_>, changed: &Changed, pools: 
         let Some(reading) = with_fallback.get(&found.name) else {
             return (&found.name, (Same::of(&found.value), None));
         };
-        let fallback = reading.fallback().map(|name| resolve_fallback(&found.name, name, circles.get(&found.name), view));
+        let fallback =
+            reading.fallback().map(|name| resolve_fallback(&found.name, name, circles.get(&found.name), view));
         (&found.name, (Same::of(reading), fallback))
     });
     lowered.follow(subjects, changed, view, |key, (Same(reading), fallback)| emit(key, reading, fallback.as_ref()));

@@ -90,9 +90,9 @@ struct Node {
 impl Node {
     /// The node of a path below this one, made where it is missing. Nodes of another table are copied.
     fn grow<'n>(&'n mut self, path: &str) -> &'n mut Self {
-        path.split('/').skip(1).fold(self, |node, element| {
-            Arc::make_mut(node.children.entry(Arc::from(element)).or_default())
-        })
+        path.split('/')
+            .skip(1)
+            .fold(self, |node, element| Arc::make_mut(node.children.entry(Arc::from(element)).or_default()))
     }
 
     /// Takes a route out of the node of a path, and out of the tree the nodes that nothing is left of.
