@@ -278,7 +278,7 @@ impl Statuses {
             if previous != status.as_ref() {
                 changed.push(object.clone());
             }
-            let health = health.iter().map(|health| PoolHealth::clone(health)).collect();
+            let health = health.iter().copied().cloned().collect();
             self.said.insert(object, Said { verdict: Arc::clone(verdict), standing, health, status });
         }
         changed

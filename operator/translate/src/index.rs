@@ -1,7 +1,7 @@
 //! Look-ups that many objects make, so that no object scans all others, and what has changed of them since the
 //! translation before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use headgate_crds::OriginPool;
@@ -43,8 +43,8 @@ pub(crate) struct Target<'a> {
 /// Look-ups over the inputs of the last translation.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    pools: BTreeMap<ObjectKey, ()>,
-    unreadable_pools: BTreeMap<ObjectKey, ()>,
+    pools: BTreeSet<ObjectKey>,
+    unreadable_pools: BTreeSet<ObjectKey>,
     last_accepted_pools: Objects<OriginPool>,
     services: Objects<Service>,
     slices: Objects<EndpointSlice>,
@@ -62,11 +62,9 @@ impl Index {
     /// replaced, so that comparing them is comparing their addresses.
     pub(crate) fn follow(&mut self, inputs: &Inputs) -> Changed {
         let mut changed = Changed::default();
-        let pools = inputs.origin_pools.keys().map(|key| (key, &()));
-        changed.follow(Table::Pool, &mut self.pools, pools, |(), ()| true);
+        changed.follow_names(Table::Pool, &mut self.pools, inputs.origin_pools.keys());
         let unreadable = inputs.malformed.keys().filter(|object| object.kind == Kind::OriginPool);
-        let unreadable = unreadable.map(|object| (&object.key, &()));
-        changed.follow(Table::Pool, &mut self.unreadable_pools, unreadable, |(), ()| true);
+        changed.follow_names(Table::Pool, &mut self.unreadable_pools, unreadable.map(|object| &object.key));
         let last_accepted = &inputs.last_accepted.origin_pools;
         changed.follow(Table::LastAcceptedPool, &mut self.last_accepted_pools, last_accepted, Arc::ptr_eq);
         changed.follow(Table::Service, &mut self.services, &inputs.services, Arc::ptr_eq);
@@ -117,7 +115,7 @@ impl Index {
 
     /// Whether an OriginPool exists, readable or not.
     pub(crate) fn has_pool(&self, key: &ObjectKey) -> bool {
-        self.pools.contains_key(key) || self.unreadable_pools.contains_key(key)
+        self.pools.contains(key) || self.unreadable_pools.contains(key)
     }
 
     /// The EndpointSlices of a Service, in the order of their names.

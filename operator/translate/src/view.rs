@@ -65,6 +65,27 @@ impl Changed {
         self.marks.insert(mark(table, &key.namespace, &key.name));
     }
 
+    /// Adds what is there in one of two states of a table and not in the other, and makes the known one equal to the
+    /// present one.
+    pub(crate) fn follow_names<'n>(
+        &mut self,
+        table: Table,
+        known: &mut BTreeSet<ObjectKey>,
+        now: impl IntoIterator<Item = &'n ObjectKey>,
+    ) {
+        let before = known.iter().map(|key| (key, ()));
+        let differences = changes(before, now.into_iter().map(|key| (key, ())), |(), ()| true);
+        let differences: Vec<(ObjectKey, Option<()>)> =
+            differences.into_iter().map(|(key, there)| (key.clone(), there)).collect();
+        for (key, there) in differences {
+            self.add(table, &key);
+            match there {
+                Some(()) => known.insert(key),
+                None => known.remove(&key),
+            };
+        }
+    }
+
     /// Adds what differs between two states of a table, and makes the known one equal to the present one. Returns the
     /// keys with the values before.
     pub(crate) fn follow<'n, V: Clone + 'n>(
