@@ -350,8 +350,10 @@ impl Scene {
 
     /// Applies what is published and tells it.
     fn apply(&mut self, refusals: Vec<Refusal>, pools: Vec<PoolHealth>) {
-        let sequence = self.subscription.take().map_or(self.hub.progress().sequence, |batch| batch.sequence);
-        self.hub.report(Report { proxy: "edge-1".to_owned(), sequence, refusals, pools, ..Report::default() });
+        self.subscription.take();
+        let Progress { sequence, set, .. } = self.hub.progress();
+        let version = set.version();
+        self.hub.report(Report { proxy: "edge-1".to_owned(), version, sequence, refusals, pools, ..Report::default() });
     }
 
     /// Brings a book up to date, compares it with one that is written from nothing, and returns what changed.

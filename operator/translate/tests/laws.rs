@@ -241,7 +241,8 @@ proptest! {
     fn who_comes_later_takes_no_host_even_with_an_older_object(documents in any_odd_world()) {
         let inputs = world::of(documents.clone());
         let claims = translate(&inputs).claims;
-        let hosts: Vec<&String> = claims.keys().filter(|host| *host != "*").take(64).collect();
+        // An odd world may have claims of hosts that no pool can ask for.
+        let hosts: Vec<&String> = claims.keys().filter(|host| *host != "*" && !host.is_empty()).take(64).collect();
         let thief = json!({
             "apiVersion": "headgate.dev/v1alpha1",
             "kind": "OriginPool",
