@@ -76,9 +76,11 @@ impl Api {
             .await
             .map_err(anyhow::Error::from)
             .and_then(|answered| answered)
-            .with_context(|| format!(
-                "cannot ask {url}: is `headgate standalone` running there (--admin)? A cluster needs a kubeconfig"
-            ))?;
+            .with_context(|| {
+                format!(
+                    "cannot ask {url}: is `headgate standalone` running there (--admin)? A cluster needs a kubeconfig"
+                )
+            })?;
         let json: Value = serde_json::from_slice(&body).unwrap_or_default();
         if status.is_success() {
             return Ok(json);

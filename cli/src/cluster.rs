@@ -54,8 +54,8 @@ impl Cluster {
     pub async fn connect(access: &Access) -> anyhow::Result<Option<Self>> {
         let options = KubeConfigOptions { context: access.context.clone(), ..KubeConfigOptions::default() };
         let config = if let Some(file) = &access.kubeconfig {
-            let kubeconfig = Kubeconfig::read_from(file)
-                .with_context(|| format!("cannot read --kubeconfig {}", file.display()))?;
+            let kubeconfig =
+                Kubeconfig::read_from(file).with_context(|| format!("cannot read --kubeconfig {}", file.display()))?;
             Config::from_custom_kubeconfig(kubeconfig, &options).await.context("the kubeconfig is not complete")?
         } else if let Ok(kubeconfig) = Kubeconfig::read() {
             Config::from_custom_kubeconfig(kubeconfig, &options).await.context("the kubeconfig is not complete")?
@@ -74,7 +74,8 @@ impl Cluster {
         let mut items = Vec::new();
         let mut notes = Vec::new();
         let Options { gateway_controller, ingress_controller, .. } = Options::default();
-        let mut ours = Ours { gateway_controller, ingress_controller, classes: BTreeSet::new(), gateways: BTreeSet::new() };
+        let mut ours =
+            Ours { gateway_controller, ingress_controller, classes: BTreeSet::new(), gateways: BTreeSet::new() };
         for kind in ObjectKind::ALL.iter().copied().filter(|kind| kind.governed().is_some()) {
             let objects = self.list(kind, &mut notes).await?;
             items.extend(objects.into_iter().filter_map(|object| ours.item(kind, object)));
@@ -85,7 +86,8 @@ impl Cluster {
     /// Everything that decides about requests, as far as the user may read it.
     pub async fn see(&self) -> anyhow::Result<Seen> {
         // Which addresses the operator allows is its own setting; what it refuses is told by status.
-        let mut world = World::new(Options { addresses: AddressPolicy::Any { denied: Vec::new() }, ..Options::default() });
+        let mut world =
+            World::new(Options { addresses: AddressPolicy::Any { denied: Vec::new() }, ..Options::default() });
         let mut notes = Vec::new();
         for kind in Watches::kinds() {
             for object in self.list(kind, &mut notes).await? {
@@ -114,9 +116,15 @@ impl Cluster {
             Ok(Some(object)) => take(world, kind, object),
             Ok(None) => {}
             Err(kube::Error::Api(status)) if status.is_forbidden() => {
-                notes.push(format!("{} {}: you may not read it; what needs it is shown as not resolved", kind.as_str(), reference.key));
+                notes.push(format!(
+                    "{} {}: you may not read it; what needs it is shown as not resolved",
+                    kind.as_str(),
+                    reference.key
+                ));
             }
-            Err(error) => return Err(error).with_context(|| format!("cannot read {} {}", kind.as_str(), reference.key)),
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot read {} {}", kind.as_str(), reference.key));
+            }
         }
         Ok(())
     }
@@ -190,7 +198,9 @@ impl Ours {
         let name = text(&item["metadata"]["name"]);
         let namespace = text(&item["metadata"]["namespace"]);
         let ours = match kind {
-            ObjectKind::GatewayClass => self.class(kind, name, item["spec"]["controllerName"] == *self.gateway_controller),
+            ObjectKind::GatewayClass => {
+                self.class(kind, name, item["spec"]["controllerName"] == *self.gateway_controller)
+            }
             ObjectKind::IngressClass => self.class(kind, name, item["spec"]["controller"] == *self.ingress_controller),
             ObjectKind::Gateway => {
                 let class = text(&item["spec"]["gatewayClassName"]);

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use headgate_engine::{
-    Arrival, Authority, Chance, Explanation, FrontendId, Listening, Place, Plan, Protocol, Replay, Request, normalise_path,
+    Arrival, Authority, Chance, Explanation, FrontendId, Listening, Place, Plan, Protocol, Replay, Request,
+    normalise_path,
 };
 use serde::{Deserialize, Serialize};
 

@@ -13,8 +13,8 @@
 //! line and field where there is one; nothing that a user writes ends the process after it has started.
 
 mod client;
-mod cluster;
 pub mod clock;
+mod cluster;
 pub mod command;
 mod explain;
 pub mod manifest;

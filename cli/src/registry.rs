@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headgate_operator::world::{ObjectKind, World};
+use headgate_snapshot::changes as differences;
 use headgate_translate::{ObjectKey, Problem, Reason};
 
 use crate::manifest::catalogue::Catalogue;
+use crate::manifest::document::Entry;
 use crate::manifest::object::{self, Contents};
 
 /// What the world has of each object.
@@ -48,12 +50,22 @@ impl Registry {
     /// Brings the world up to date with the files.
     pub fn sync(&mut self, catalogue: &Catalogue<'_>, world: &mut World) -> Changes {
         let mut changes = Changes::default();
-        for ((kind, key), entry) in &catalogue.entries {
-            let identity = (*kind, ObjectKey::clone(key));
-            let before = self.known.get(&identity);
-            if before.is_some_and(|known| Arc::ptr_eq(&known.contents, &entry.document.contents)) {
+        let before = self.known.iter().map(|((kind, key), known)| ((*kind, key), known));
+        let now = catalogue.entries.iter().map(|((kind, key), entry)| ((*kind, *key), entry));
+        let is_same = |known: &&Known, entry: &&Entry<'_>| Arc::ptr_eq(&known.contents, &entry.document.contents);
+        let differ: Vec<_> = differences(before, now, is_same)
+            .into_iter()
+            .map(|((kind, key), entry)| ((kind, ObjectKey::clone(key)), entry))
+            .collect();
+        for (identity, entry) in differ {
+            let (kind, key) = &identity;
+            let Some(entry) = entry else {
+                world.remove(*kind, key);
+                changes.removed.push(object::label(kind.as_str(), key));
+                self.known.remove(&identity);
                 continue;
-            }
+            };
+            let before = self.known.get(&identity);
             let manifest = entry.manifest;
             let generation = match before {
                 None => 1,
@@ -71,14 +83,6 @@ impl Registry {
             let contents = Arc::clone(&entry.document.contents);
             self.known.insert(identity, Known { contents, fingerprint: manifest.fingerprint, generation });
         }
-        self.known.retain(|(kind, key), _| {
-            let stays = catalogue.entries.contains_key(&(*kind, key));
-            if !stays {
-                world.remove(*kind, key);
-                changes.removed.push(object::label(kind.as_str(), key));
-            }
-            stays
-        });
         changes
     }
 }

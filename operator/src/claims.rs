@@ -8,6 +8,7 @@ pub mod store;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use headgate_snapshot::resource::Body;
 use headgate_snapshot::{Key, Resource};
@@ -84,7 +85,7 @@ pub fn writes(shards: &Shards, wanted: &Claims, knows_all: bool) -> Vec<Write> {
 }
 
 /// Takes out of a translation what would serve a host whose claim is not kept yet. Its keys are held.
-pub fn withhold(resources: &mut Vec<Resource>, holds: &mut BTreeSet<Key>, wanted: &Claims, kept: &Claims) {
+pub fn withhold(resources: &mut Vec<Arc<Resource>>, holds: &mut BTreeSet<Key>, wanted: &Claims, kept: &Claims) {
     let holder = |claims: &Claims, host: &str| claims.get(host).map(|claim| claim.namespace.clone());
     let is_kept = |host: &String| holder(wanted, host).is_none_or(|namespace| Some(namespace) == holder(kept, host));
     resources.retain(|resource| {

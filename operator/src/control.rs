@@ -58,7 +58,7 @@ pub struct Control {
 struct Book {
     statuses: Statuses,
     /// The verdicts that it follows from. An object that is in here and has no status is not ours.
-    verdicts: Arc<BTreeMap<ObjectRef, Verdict>>,
+    verdicts: Arc<BTreeMap<ObjectRef, Arc<Verdict>>>,
 }
 
 #[derive(Debug)]
@@ -68,7 +68,7 @@ struct State {
     stored: BTreeMap<ObjectRef, Stored>,
     shards: Shards,
     references: BTreeSet<Reference>,
-    verdicts: Arc<BTreeMap<ObjectRef, Verdict>>,
+    verdicts: Arc<BTreeMap<ObjectRef, Arc<Verdict>>>,
     is_published: bool,
 }
 

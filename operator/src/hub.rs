@@ -83,7 +83,8 @@ impl Default for Hub {
 impl Hub {
     /// Makes `resources` the whole set, except that held keys keep what they have. Nobody is told where nothing
     /// changed. Nothing is sent to anybody before the first publication.
-    pub fn publish(&self, resources: impl IntoIterator<Item = Resource>, holds: BTreeSet<Key>) -> Publication {
+    pub fn publish(&self, resources: impl IntoIterator<Item = Arc<Resource>>, holds: BTreeSet<Key>) -> Publication {
+        let resources = resources.into_iter().collect();
         let publication = self.state.lock().publish(resources, holds);
         self.published.send_if_modified(|sequence| {
             let news = *sequence != publication.sequence;

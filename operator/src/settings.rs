@@ -116,7 +116,7 @@ mod tests {
     fn what_cannot_be_is_refused_with_a_remedy() {
         for (argument, remedy) in [
             ("--gateway-identity=gateway", "write NAMESPACE/NAME"),
-            ("--gateway-address=http://gate", "without a port"),
+            ("--gateway-address=http://gate", "write one, such as 203.0.113.7 or lb.example.com"),
             ("--allow-origins=10.0.0.0", "--allow-origins"),
             ("--state=redis://store:6379", "memory"),
         ] {

@@ -20,11 +20,11 @@ mod pool;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use headgate_crds::gateway_api::{GatewayClassStatus, GatewayStatus, HttpRouteStatus, RouteParentStatus};
 use headgate_crds::origin_pool::ProxyCounts;
-use headgate_snapshot::{Key, PoolHealth, Trouble};
-
+use headgate_snapshot::{Key, PoolHealth, Trouble, changes};
 use headgate_translate::{Force, GatewayAddress, Kind, ObjectRef, Verdict};
 use jiff::Timestamp;
 use k8s_openapi::api::networking::v1::{IngressLoadBalancerIngress, IngressLoadBalancerStatus};
@@ -228,63 +228,115 @@ pub struct Change {
 /// The statuses of all objects as they were said last.
 #[derive(Clone, Debug, Default)]
 pub struct Statuses {
-    statuses: BTreeMap<ObjectRef, Status>,
+    said: BTreeMap<ObjectRef, Said>,
+    /// What troubled the proxies, by their names, when the statuses were said.
+    troubles: Vec<(String, Trouble)>,
+}
+
+/// What was said of one object, and what it followed from.
+#[derive(Clone, Debug, Default)]
+struct Said {
+    verdict: Arc<Verdict>,
+    standing: Standing,
+    health: Vec<PoolHealth>,
+    /// Nothing where the object is another controller's.
+    status: Option<Status>,
+}
+
+/// Everything that the status of one object follows from.
+#[derive(Debug)]
+struct Observed<'p> {
+    verdict: &'p Arc<Verdict>,
+    standing: Standing,
+    health: &'p [&'p PoolHealth],
+    /// Something that counts for all objects of the kind is not as it was.
+    news: bool,
+}
+
+impl Said {
+    /// Whether the same would be said again.
+    fn holds(&self, observed: &Observed<'_>) -> bool {
+        let Observed { verdict, standing, health, news } = observed;
+        !news
+            && (Arc::ptr_eq(&self.verdict, verdict) || self.verdict == **verdict)
+            && self.standing == *standing
+            && self.health.iter().eq(health.iter().copied())
+    }
 }
 
 impl Statuses {
     /// Writes down what was said before this book began. What the book has stays.
     pub fn seed(&mut self, object: ObjectRef, status: Status) {
-        self.statuses.entry(object).or_insert(status);
+        // Nothing is known of what it followed from, so that it is made anew at the next look.
+        self.said.entry(object).or_insert(Said { status: Some(status), ..Said::default() });
     }
 
-    /// Brings the book up to date and returns the objects whose status changed.
+    /// Brings the book up to date and returns the objects whose status changed. Statuses are made only of objects of
+    /// which something is not as it was; all others are walked over.
     pub fn update(
         &mut self,
-        verdicts: &BTreeMap<ObjectRef, Verdict>,
+        verdicts: &BTreeMap<ObjectRef, Arc<Verdict>>,
         progress: &Progress,
         controller: &str,
         addresses: &[GatewayAddress],
         now: Timestamp,
     ) -> Vec<Change> {
-        let mut health: BTreeMap<&Key, Vec<&PoolHealth>> = BTreeMap::new();
+        let mut health: BTreeMap<(&str, &str), Vec<&PoolHealth>> = BTreeMap::new();
         let mut troubles = Vec::new();
         for proxy in progress.proxies.iter().filter(|proxy| proxy.is_present()) {
             for pool in &proxy.report.pools {
-                if let Some(key) = &pool.key {
-                    health.entry(key).or_default().push(pool);
+                if let Some(Key { kind, namespace, name }) = &pool.key
+                    && kind == Kind::OriginPool.as_str()
+                {
+                    health.entry((namespace, name)).or_default().push(pool);
                 }
             }
             troubles.extend(proxy.report.troubles.iter().map(|trouble| (proxy.name.as_str(), trouble)));
         }
-        self.statuses.retain(|object, _| verdicts.contains_key(object));
-        let mut changed = Vec::new();
-        for (object, verdict) in verdicts {
-            let key = Key::new(object.kind.as_str(), object.key.namespace.as_str(), object.key.name.as_str());
-            let standing = progress.standing(&key);
-            let observation = Observation {
+        let other_troubles =
+            !self.troubles.iter().map(|(proxy, trouble)| (proxy.as_str(), trouble)).eq(troubles.iter().copied());
+        let observe = |object, verdict| {
+            let ObjectRef { kind, key }: &ObjectRef = object;
+            let health = match kind {
+                Kind::OriginPool => health.get(&(key.namespace.as_str(), key.name.as_str())),
+                Kind::GatewayClass | Kind::Gateway | Kind::HttpRoute | Kind::IngressClass | Kind::Ingress => None,
+            };
+            let observed = Observed {
                 verdict,
-                standing: &standing,
-                health: health.get(&key).map_or(&[], Vec::as_slice),
-                troubles: &troubles,
-                controller,
-                addresses,
+                standing: progress.standing(&Key::new(kind.as_str(), key.namespace.as_str(), key.name.as_str())),
+                health: health.map_or(&[], Vec::as_slice),
+                news: *kind == Kind::Gateway && other_troubles,
             };
-            let previous = self.statuses.get(object);
-            let next = status(object.kind, &observation, previous, now);
-            if previous == next.as_ref() {
+            (object, observed)
+        };
+        let observed = verdicts.iter().map(|(object, verdict)| observe(object, verdict));
+        let differ = changes(&self.said, observed, |said, observed| said.holds(observed));
+        let differ: Vec<(ObjectRef, Option<Observed<'_>>)> =
+            differ.into_iter().map(|(object, observed)| (object.clone(), observed)).collect();
+        self.troubles =
+            troubles.iter().map(|(proxy, trouble)| ((*proxy).to_owned(), Trouble::clone(trouble))).collect();
+
+        let mut changed = Vec::new();
+        for (object, observed) in differ {
+            let Some(Observed { verdict, standing, health, news: _ }) = observed else {
+                self.said.remove(&object);
                 continue;
-            }
-            let before = match next {
-                Some(status) => self.statuses.insert(object.clone(), status),
-                None => self.statuses.remove(object),
             };
-            changed.push(Change { object: object.clone(), before });
+            let observation =
+                Observation { verdict, standing: &standing, health, troubles: &troubles, controller, addresses };
+            let before = self.said.get(&object).and_then(|said| said.status.clone());
+            let status = status(object.kind, &observation, before.as_ref(), now);
+            if before != status {
+                changed.push(Change { object: object.clone(), before });
+            }
+            let health = health.iter().copied().cloned().collect();
+            self.said.insert(object, Said { verdict: Arc::clone(verdict), standing, health, status });
         }
         changed
     }
 
     /// The status of one object.
     pub fn get(&self, object: &ObjectRef) -> Option<&Status> {
-        self.statuses.get(object)
+        self.said.get(object)?.status.as_ref()
     }
 }

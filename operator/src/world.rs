@@ -12,7 +12,7 @@ use std::sync::Arc;
 use headgate_crds::gateway_api::{Gateway, GatewayClass, HttpRoute, ReferenceGrant};
 use headgate_crds::{GROUP, OriginPool};
 use headgate_translate::{
-    Claims, Inputs, Kind, LastAccepted, ObjectKey, ObjectRef, Options, Problem, Translation, Translator, Verdict,
+    Claims, Inputs, Kind, LastAccepted, ObjectKey, ObjectRef, Options, Problem, Translation, Translator,
 };
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, Service};
@@ -218,7 +218,9 @@ impl World {
 
     /// Replaces what the next translation knows of who holds which host.
     pub fn set_claims(&mut self, claims: Claims) {
-        self.inputs.claims = claims;
+        if *self.inputs.claims != claims {
+            self.inputs.claims = Arc::new(claims);
+        }
     }
 
     /// One object as it is in force.
@@ -235,7 +237,7 @@ impl World {
     pub fn translate(&mut self, now: Timestamp) -> Translation {
         self.inputs.now = now;
         let translation = self.translator.translate(&self.inputs);
-        self.inputs.claims.clone_from(&translation.claims);
+        self.inputs.claims = Arc::clone(&translation.claims);
         self.remember(&translation);
         translation
     }
@@ -248,8 +250,11 @@ impl World {
             origin_pools.contains_key(key) || malformed.contains_key(&ObjectRef::new(Kind::OriginPool, key.clone()))
         });
         for (key, pool) in origin_pools {
+            if accepted_pools.get(key).is_some_and(|accepted| Arc::ptr_eq(accepted, pool)) {
+                continue;
+            }
             let object = ObjectRef::new(Kind::OriginPool, key.clone());
-            if translation.verdicts.get(&object).is_some_and(Verdict::is_accepted) {
+            if translation.verdicts.get(&object).is_some_and(|verdict| verdict.is_accepted()) {
                 accepted_pools.insert(key.clone(), Arc::clone(pool));
             }
         }

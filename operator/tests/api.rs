@@ -25,8 +25,8 @@ fn status() -> StatusSource {
     let subscription = hub.subscribe("edge-1", None);
     let object = |kind, namespace: &str| ObjectRef::new(kind, ObjectKey::new(namespace, "one"));
     let objects = [object(Kind::GatewayClass, ""), object(Kind::OriginPool, "bank"), object(Kind::OriginPool, "shop")];
-    let verdicts: BTreeMap<ObjectRef, Verdict> =
-        objects.into_iter().map(|object| (object, Verdict::default())).collect();
+    let verdicts: BTreeMap<ObjectRef, Arc<Verdict>> =
+        objects.into_iter().map(|object| (object, Arc::new(Verdict::default()))).collect();
     Arc::new(move || {
         let mut statuses = Statuses::default();
         statuses.update(&verdicts, &hub.progress(), "headgate.dev/gateway", &[], Timestamp::UNIX_EPOCH);

@@ -30,6 +30,7 @@ use crate::clock::Clock;
 use crate::config::{Config, DrainTimes, Frontends};
 use crate::control::{Control, MOST_ANSWERS, Shared, become_ready, bind_again, report_changes, write_answers};
 use crate::gate::Gate;
+use crate::listen::own::OwnListeners;
 use crate::listen::{Acceptance, BindError, Connections, Listeners, bind};
 use crate::metrics::Metrics;
 use crate::origin::connect::OriginConnector;
@@ -146,6 +147,7 @@ struct Parts {
     metrics: Arc<Metrics>,
     current: Arc<ArcSwap<Current>>,
     guards: Arc<Guards>,
+    own_listeners: Arc<OwnListeners>,
     threads: usize,
 }
 
@@ -160,6 +162,7 @@ impl Parts {
             metrics: Arc::new(Metrics::new()?),
             current: Arc::default(),
             guards: Arc::default(),
+            own_listeners: Arc::default(),
             threads,
         })
     }
@@ -169,7 +172,7 @@ impl Parts {
         let gate = Gate {
             current: Arc::clone(&self.current),
             clock: self.clock,
-            peers: Peers::new(OriginConnector::new(Arc::clone(&self.guards))),
+            peers: Peers::new(OriginConnector::new(Arc::clone(&self.guards), Arc::clone(&self.own_listeners))),
             metrics: Arc::clone(&self.metrics),
             access_log,
             trusted_proxies: TrustedProxies(config.trusted_proxies.clone()),
@@ -269,7 +272,8 @@ impl Proxy {
             draining: is_draining,
             readiness: is_ready.clone(),
         };
-        let mut listeners = Listeners::new(config.frontends.clone(), Arc::new(acceptance));
+        let own = Arc::clone(&parts.own_listeners);
+        let mut listeners = Listeners::new(config.frontends.clone(), Arc::new(acceptance), own);
         listeners.open_fixed()?;
         let admin_listener = bind_admin(config.admin)?;
         let admin = admin_listener.local_addr().map_err(|source| BindError { address: config.admin, source })?;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headgate_snapshot::resource::Body;
-use headgate_snapshot::{Batch, ResourceSet};
+use headgate_snapshot::{Batch, Resource, ResourceSet};
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
@@ -73,11 +73,8 @@ impl PlanFile {
     }
 
     fn save(&self, set: &ResourceSet) -> io::Result<()> {
-        let mut plan = set.complete(Vec::new());
-        if !self.keeps_keys {
-            plan.upserts.retain(|resource| !matches!(resource.body, Some(Body::Certificate(_))));
-        }
-        let body = plan.encode_to_vec();
+        let is_kept = |resource: &Resource| self.keeps_keys || !matches!(resource.body, Some(Body::Certificate(_)));
+        let body = set.encode_complete(is_kept);
         let directory = self.path.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(directory)?;
         let fresh = self.path.with_extension("new");

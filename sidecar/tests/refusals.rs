@@ -63,6 +63,19 @@ async fn requests_that_cannot_be_read_are_refused() {
 }
 
 #[tokio::test]
+async fn an_endpoint_that_is_a_listener_of_ours_gets_no_request() {
+    let (running, origin) = one_origin().await;
+    let lead_to = async |origins: &[std::net::SocketAddr]| {
+        let resources = vec![gateway(&[]), route("a.example", "http", "one"), pool("one", pool_spec(origins))];
+        running.proxy.apply(complete(resources)).await;
+        let answer = get(running.http, "a.example", "/").await;
+        (answer.status, answer.reason().to_owned())
+    };
+    assert_eq!(lead_to(&[running.http]).await, (StatusCode::BAD_GATEWAY, "ConnectFailed".to_owned()));
+    assert_eq!(lead_to(&[running.http, origin.address]).await, (StatusCode::OK, String::new()));
+}
+
+#[tokio::test]
 async fn a_tunnel_is_refused_with_a_reason() {
     let (running, _origin) = one_origin().await;
     check(&running, "CONNECT a.example:443 HTTP/1.1\r\nhost: a.example:443\r\n\r\n", "400", "BadRequest").await;

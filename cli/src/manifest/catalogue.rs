@@ -4,7 +4,6 @@
 //! counts and the other is a mistake that names both places.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry as Slot;
 
 use headgate_operator::world::ObjectKind;
 use headgate_translate::ObjectKey;
@@ -34,15 +33,19 @@ impl<'l> Catalogue<'l> {
             catalogue.complaints.extend(document.contents.mistakes.iter().map(|found| note(found, Severity::Mistake)));
             catalogue.complaints.extend(document.contents.skipped.iter().map(|found| note(found, Severity::Warning)));
         }
-        for entry in library.entries() {
-            catalogue.complaints.extend(entry.manifest.mistakes.iter().map(|mistake| about_entry(&entry, mistake)));
-            match catalogue.entries.entry((entry.manifest.kind, &entry.manifest.key)) {
-                Slot::Vacant(slot) => {
-                    slot.insert(entry);
-                }
-                Slot::Occupied(first) => catalogue.complaints.push(duplicate(&entry, first.get())),
-            }
+        let identity = |entry: &Entry<'l>| (entry.manifest.kind, &entry.manifest.key);
+        let mut entries: Vec<Entry<'l>> = library.entries().collect();
+        // The order of the files stays among those of one identity. Files tend to be named after what is in them, and
+        // what is nearly sorted is sorted at once.
+        entries.sort_by_key(identity);
+        for entry in &entries {
+            catalogue.complaints.extend(entry.manifest.mistakes.iter().map(|mistake| about_entry(entry, mistake)));
         }
+        for same in entries.chunk_by(|one, other| identity(one) == identity(other)) {
+            catalogue.complaints.extend(same[1..].iter().map(|second| duplicate(second, &same[0])));
+        }
+        entries.dedup_by(|second, first| identity(second) == identity(first));
+        catalogue.entries = entries.into_iter().map(|entry| (identity(&entry), entry)).collect();
         for entry in library.retained() {
             catalogue.entries.entry((entry.manifest.kind, &entry.manifest.key)).or_insert(entry);
         }

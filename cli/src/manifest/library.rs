@@ -7,7 +7,7 @@
 //! beside what it has now, so that a half-written file never withdraws anything. A file that was emptied a moment
 //! ago keeps its state too: whoever rewrites a file empties it first.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
 use std::io;
@@ -142,20 +142,21 @@ impl Library {
             changed = self.unreadable != faults;
             self.unreadable = faults;
         }
-        changed |= self
-            .forget(suspects, |path| listing.contains_key(path) || blind.iter().any(|blind| path.starts_with(blind)));
-        for (path, stamp) in listing {
-            if !suspects.include(&path) {
-                continue;
+        changed |= self.forget(suspects, |path| {
+            listing.contains_key(path.as_os_str()) || blind.iter().any(|blind| path.starts_with(blind))
+        });
+        let mut listing = listing;
+        for (path, file) in &mut self.files {
+            if let Some(stamp) = listing.remove(path.as_os_str()).filter(|_| suspects.include(path)) {
+                changed |= file.look(path, stamp, suspects);
             }
-            let new = !self.files.contains_key(&path);
-            let file = self.files.entry(path.clone()).or_default();
-            let again = std::mem::take(&mut file.read_again);
-            let told = matches!(suspects, Suspects::Named { .. });
-            if told || again || file.stamp != stamp || stamp.is_none() {
-                file.read_again = told || file.stamp != stamp;
-                file.stamp = stamp;
-                changed |= file.read(&path) || new;
+        }
+        let new: BTreeMap<OsString, Option<Stamp>> = listing.into_iter().collect();
+        for (path, stamp) in new {
+            let path = PathBuf::from(path);
+            if suspects.include(&path) {
+                self.files.entry(path.clone()).or_default().look(&path, stamp, suspects);
+                changed = true;
             }
         }
         changed
@@ -198,12 +199,12 @@ impl Library {
         for path in self.named(names) {
             match fs::metadata(&path) {
                 Ok(metadata) if metadata.is_file() => {
-                    listing.files.insert(path, Some(Stamp::of(&metadata)));
+                    listing.files.insert(path.into_os_string(), Some(Stamp::of(&metadata)));
                 }
                 Ok(_) => {}
                 Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
                 Err(_) => {
-                    listing.files.insert(path, None);
+                    listing.files.insert(path.into_os_string(), None);
                 }
             }
         }
@@ -250,7 +251,7 @@ impl Library {
                     Err(error) => listing.cannot_look(path, &error),
                 },
                 Ok(metadata) => {
-                    listing.files.insert(path.clone(), Some(Stamp::of(&metadata)));
+                    listing.files.insert(path.clone().into_os_string(), Some(Stamp::of(&metadata)));
                 }
                 // What it held is withdrawn, as for a file removed from a folder.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => listing.faults.push(Fault {
@@ -268,7 +269,8 @@ impl Library {
 /// What is there now.
 #[derive(Debug, Default)]
 struct Listing {
-    files: BTreeMap<PathBuf, Option<Stamp>>,
+    /// By path. Texts, because paths are compared part by part, which thousands of them would feel.
+    files: HashMap<OsString, Option<Stamp>>,
     /// Paths that exist and cannot be looked into, so that nothing is known about their files.
     blind: Vec<PathBuf>,
     faults: Vec<Fault>,
@@ -282,6 +284,18 @@ impl Listing {
 }
 
 impl File {
+    /// Reads the file if it may have changed. True where anything did.
+    fn look(&mut self, path: &Path, stamp: Option<Stamp>, suspects: &Suspects) -> bool {
+        let again = std::mem::take(&mut self.read_again);
+        let told = matches!(suspects, Suspects::Named { .. });
+        if !(told || again || self.stamp != stamp || stamp.is_none()) {
+            return false;
+        }
+        self.read_again = told || self.stamp != stamp;
+        self.stamp = stamp;
+        self.read(path)
+    }
+
     /// Keeps what the file held when it is not there any more, but may be back in a moment. What other files have
     /// meanwhile goes before it. True where that is news.
     fn linger(&mut self) -> bool {
@@ -342,7 +356,7 @@ pub fn is_manifest(name: &OsStr) -> bool {
     [".yaml", ".yml", ".json"].iter().any(|extension| name.ends_with(extension)) && !name.starts_with(['.', '#'])
 }
 
-fn list_folder(folder: &Path) -> io::Result<Vec<(PathBuf, Option<Stamp>)>> {
+fn list_folder(folder: &Path) -> io::Result<Vec<(OsString, Option<Stamp>)>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -351,11 +365,11 @@ fn list_folder(folder: &Path) -> io::Result<Vec<(PathBuf, Option<Stamp>)>> {
         }
         let path = entry.path();
         match fs::metadata(&path) {
-            Ok(metadata) if metadata.is_file() => files.push((path, Some(Stamp::of(&metadata)))),
+            Ok(metadata) if metadata.is_file() => files.push((path.into_os_string(), Some(Stamp::of(&metadata)))),
             Ok(_) => {}
             // Removed since the folder was read, or a link to nothing.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(_) => files.push((path, None)),
+            Err(_) => files.push((path.into_os_string(), None)),
         }
     }
     Ok(files)

@@ -30,6 +30,8 @@ pub struct Manifest {
     pub place: Place,
     /// The object, unless something is wrong with it.
     pub object: Option<Object>,
+    /// The object as far as it could be read, where something is wrong with it.
+    pub in_spite_of_mistakes: Option<Object>,
     /// What is wrong with it; empty where it could be read.
     pub mistakes: Vec<Mistake>,
     /// Equal for equal content apart from metadata and status: what an API server counts generations of.
@@ -227,14 +229,15 @@ fn manifest(node: &Node, kind: ObjectKind, key: ObjectKey) -> Manifest {
             None
         }
     };
-    let object = object.filter(|_| mistakes.is_empty()).map(|mut object| {
+    let object = object.map(|mut object| {
         let meta = object.meta_mut();
         meta.namespace = (!key.namespace.is_empty()).then(|| key.namespace.clone());
         object
     });
+    let (object, in_spite_of_mistakes) = if mistakes.is_empty() { (object, None) } else { (None, object) };
     let mut mistakes: Vec<Mistake> = mistakes.into_values().collect();
     mistakes.sort();
-    Manifest { kind, key, place: node.place, object, mistakes, fingerprint: fingerprint(json) }
+    Manifest { kind, key, place: node.place, object, in_spite_of_mistakes, mistakes, fingerprint: fingerprint(json) }
 }
 
 fn fingerprint(mut json: serde_json::Value) -> u64 {

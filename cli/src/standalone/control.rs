@@ -35,7 +35,7 @@ struct State {
     library: Library,
     registry: Registry,
     world: World,
-    verdicts: Arc<BTreeMap<ObjectRef, Verdict>>,
+    verdicts: Arc<BTreeMap<ObjectRef, Arc<Verdict>>>,
     complaints: BTreeSet<Complaint>,
     /// What the proxy started with from its disk. It stays in force as long as a file was never readable, because
     /// that file may hold it.
@@ -88,7 +88,9 @@ impl Control {
         let mut holds = translation.holds;
         holds.extend(state.kept.iter().cloned());
         let mut resources = translation.resources;
-        resources.retain(|resource| !is_kept_whole(resource, &state.kept, &translation.verdicts));
+        if !state.kept.is_empty() {
+            resources.retain(|resource| !is_kept_whole(resource, &state.kept, &translation.verdicts));
+        }
         let publication = self.hub.publish(resources, holds);
 
         let complaints = review::complaints(&catalogue, &translation.verdicts);
@@ -105,7 +107,7 @@ impl Control {
         self.say(&mut self.statuses.lock(), &verdicts);
     }
 
-    fn say(&self, statuses: &mut Statuses, verdicts: &BTreeMap<ObjectRef, Verdict>) {
+    fn say(&self, statuses: &mut Statuses, verdicts: &BTreeMap<ObjectRef, Arc<Verdict>>) {
         statuses.update(verdicts, &self.hub.progress(), &self.controller, &[], clock::timestamp());
     }
 
@@ -132,7 +134,7 @@ impl Control {
 
 /// Whether a resource of the plan from disk is better than what follows from the files: while some file was never
 /// readable, what an object refers to may be in it.
-fn is_kept_whole(resource: &Resource, kept: &BTreeSet<Key>, verdicts: &BTreeMap<ObjectRef, Verdict>) -> bool {
+fn is_kept_whole(resource: &Resource, kept: &BTreeSet<Key>, verdicts: &BTreeMap<ObjectRef, Arc<Verdict>>) -> bool {
     let Some(key) = resource.key.as_ref().filter(|key| kept.contains(*key)) else { return false };
     let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.as_str() == key.kind) else { return false };
     let object = ObjectRef::new(kind, ObjectKey::new(key.namespace.as_str(), key.name.as_str()));

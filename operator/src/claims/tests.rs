@@ -65,13 +65,13 @@ fn claims_are_read_as_they_are_written() {
     assert!(read(&broken).is_err());
 }
 
-fn pool(name: &str, hosts: &[&str]) -> Resource {
+fn pool(name: &str, hosts: &[&str]) -> Arc<Resource> {
     let hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
-    Resource {
+    Arc::new(Resource {
         key: Some(Key::new("OriginPool", "shop", name)),
         body: Some(Body::OriginPool(wire::OriginPool { hosts, ..wire::OriginPool::default() })),
         ..Resource::default()
-    }
+    })
 }
 
 #[test]

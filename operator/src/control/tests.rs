@@ -130,13 +130,13 @@ fn a_new_host_is_served_once_its_claim_is_kept() {
     setup.list_all();
     setup.pool("1", &with_host(), &json!({}));
     let step = setup.control.publish(setup.start, WALL).expect("all is listed");
-    assert_eq!(setup.publish(), Some(Vec::new()));
+    assert_eq!(setup.publish(), Some(vec!["Defaults/listeners".to_owned()]), "it listens, and serves nothing");
     let [write] = step.claims.as_slice() else { panic!("one write: {:?}", step.claims) };
     let claim = Claim { namespace: "shop".to_owned(), since: WALL };
     assert_eq!(write.claims, BTreeMap::from([("chat.example.com".to_owned(), claim)]));
     let shard = Shard { version: "9".to_owned(), claims: write.claims.clone() };
     assert!(setup.control.claimed(write.name.clone(), shard));
-    assert_eq!(setup.publish().expect("published"), ["OriginPool/shop/chat"]);
+    assert_eq!(setup.publish().expect("published"), ["Defaults/listeners", "OriginPool/shop/chat"]);
 }
 
 #[test]

@@ -108,21 +108,20 @@ impl State {
         }
     }
 
-    pub(super) fn publish(
-        &mut self,
-        resources: impl IntoIterator<Item = Resource>,
-        holds: BTreeSet<Key>,
-    ) -> Publication {
-        let mut resources: Vec<Resource> = resources.into_iter().collect();
+    pub(super) fn publish(&mut self, mut resources: Vec<Arc<Resource>>, holds: BTreeSet<Key>) -> Publication {
         // What translate gives is in this order already, which makes it one walk.
         resources.sort_by(|one, other| one.key.cmp(&other.key));
         let old = self.set.entries().iter().map(|(key, entry)| (&**key, entry));
         let new = resources.iter().filter_map(|resource| Some((resource.key.as_ref()?, resource)));
-        // Comparing costs less than hashing, so an entry is made only of what changed.
+        // Comparing costs less than hashing, so an entry is made only of what changed. What translate did not make anew
+        // is the resource that is published already.
+        let same = |entry: &&Entry, resource: &&Arc<Resource>| {
+            Arc::ptr_eq(&entry.resource, resource) || entry.resource == **resource
+        };
         let (mut upserts, mut removals) = (Vec::new(), Vec::new());
-        for (key, resource) in changes(old, new, |entry, resource| *entry.resource == **resource) {
+        for (key, resource) in changes(old, new, same) {
             match resource {
-                Some(resource) => upserts.push((key.clone(), Entry::new(resource.clone()))),
+                Some(resource) => upserts.push((key.clone(), Entry::new(Arc::clone(resource)))),
                 None if holds.contains(key) => {}
                 None => removals.push(key.clone()),
             }

@@ -21,8 +21,12 @@ fn resource(name: u8, generation: i64) -> Resource {
     Resource { key: Some(key(name)), generation, requires: Vec::new(), body: None }
 }
 
-fn resources(world: &[(u8, i64)]) -> Vec<Resource> {
-    world.iter().map(|(name, generation)| resource(*name, *generation)).collect()
+fn resources(world: &[(u8, i64)]) -> Vec<Arc<Resource>> {
+    world.iter().map(|(name, generation)| Arc::new(resource(*name, *generation))).collect()
+}
+
+fn upserts(batch: Batch) -> Vec<Arc<Resource>> {
+    batch.upserts.into_iter().map(Arc::new).collect()
 }
 
 /// A proxy that applies whatever it is sent, and what it then has.
@@ -236,12 +240,12 @@ async fn the_first_change_of_a_quiet_time_goes_out_at_once_and_the_next_ones_tog
 
     hub.publish(resources(&[(1, 1)]), BTreeSet::new());
     let at_once = tokio::time::timeout(Duration::ZERO, subscription.next()).await;
-    assert_eq!(at_once.map(|batch| batch.upserts).ok(), Some(resources(&[(1, 1)])));
+    assert_eq!(at_once.map(upserts).ok(), Some(resources(&[(1, 1)])));
 
     hub.publish(resources(&[(1, 2)]), BTreeSet::new());
     hub.publish(resources(&[(1, 2), (2, 1)]), BTreeSet::new());
     let too_soon = tokio::time::timeout(PACE / 2, subscription.next()).await;
     assert!(too_soon.is_err(), "a second batch within the pace");
     let together = tokio::time::timeout(PACE, subscription.next()).await;
-    assert_eq!(together.map(|batch| batch.upserts).ok(), Some(resources(&[(1, 2), (2, 1)])));
+    assert_eq!(together.map(upserts).ok(), Some(resources(&[(1, 2), (2, 1)])));
 }

@@ -1,6 +1,7 @@
 //! All objects with their status, as `kubectl get -o json` shows them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use headgate_translate::{ObjectRef, Verdict};
 use serde::Deserialize;
@@ -31,7 +32,7 @@ pub struct StatusList {
 impl StatusList {
     /// The list of what the verdicts are about. `get` finds an object as it is in force.
     pub fn new(
-        verdicts: &BTreeMap<ObjectRef, Verdict>,
+        verdicts: &BTreeMap<ObjectRef, Arc<Verdict>>,
         get: impl Fn(&ObjectRef) -> Option<Object>,
         statuses: &Statuses,
         progress: &Progress,

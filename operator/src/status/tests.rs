@@ -1,10 +1,13 @@
 //! Status as users read it.
 
+use std::collections::BTreeSet;
+
 use headgate_crds::conditions::{ACCEPTED, DEGRADED, ENFORCED, PROGRAMMED, READY};
-use headgate_snapshot::{OriginHealth, Refusal};
-use headgate_translate::{ListenerVerdict, Problem, Reason};
+use headgate_snapshot::{OriginHealth, Refusal, Report, Resource};
+use headgate_translate::{ListenerVerdict, ObjectKey, Problem, Reason};
 
 use super::*;
+use crate::hub::{Hub, Subscription};
 
 const EARLY: Timestamp = Timestamp::UNIX_EPOCH;
 const LATE: Timestamp = Timestamp::MAX;
@@ -320,4 +323,80 @@ fn sentences_are_no_longer_than_a_schema_takes() {
     assert_eq!(status.conditions().len(), 0, "a route without parents has no entry");
     let status = observe(&verdict, &applied(), &[], Kind::Gateway);
     assert!(status.conditions().iter().all(|condition| condition.message.len() <= 8 * 1024));
+}
+
+/// A hub with pools `a` to `c`, and one proxy that reports what it is told to.
+struct Scene {
+    hub: Arc<Hub>,
+    subscription: Subscription,
+    verdicts: BTreeMap<ObjectRef, Arc<Verdict>>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let hub = Arc::new(Hub::default());
+        let subscription = hub.subscribe("edge-1", None);
+        let verdicts = ["a", "b", "c"].map(|name| (object(name), Arc::new(pool())));
+        Self { hub, subscription, verdicts: BTreeMap::from(verdicts) }
+    }
+
+    fn publish(&self, generation: i64) {
+        let resources = self.verdicts.keys().map(|object| {
+            let key = Some(Key::new("OriginPool", object.key.namespace.as_str(), object.key.name.as_str()));
+            Arc::new(Resource { key, generation, ..Resource::default() })
+        });
+        self.hub.publish(resources, BTreeSet::new());
+    }
+
+    /// Applies what is published and tells it.
+    fn apply(&mut self, refusals: Vec<Refusal>, pools: Vec<PoolHealth>) {
+        self.subscription.take();
+        let Progress { sequence, set, .. } = self.hub.progress();
+        let version = set.version();
+        self.hub.report(Report { proxy: "edge-1".to_owned(), version, sequence, refusals, pools, ..Report::default() });
+    }
+
+    /// Brings a book up to date, compares it with one that is written from nothing, and returns what changed.
+    #[track_caller]
+    fn update(&self, statuses: &mut Statuses) -> Vec<String> {
+        let progress = self.hub.progress();
+        let changed = statuses.update(&self.verdicts, &progress, "ours", &[], EARLY);
+        let mut anew = Statuses::default();
+        anew.update(&self.verdicts, &progress, "ours", &[], EARLY);
+        for object in self.verdicts.keys() {
+            assert_eq!(statuses.get(object), anew.get(object), "{object}");
+        }
+        changed.iter().map(|change| change.object.key.name.clone()).collect()
+    }
+}
+
+fn object(name: &str) -> ObjectRef {
+    ObjectRef::new(Kind::OriginPool, ObjectKey::new("default", name))
+}
+
+#[test]
+fn the_book_changes_where_something_is_not_as_it_was_and_is_what_one_written_from_nothing_says() {
+    let mut scene = Scene::new();
+    let mut statuses = Statuses::default();
+    assert_eq!(scene.update(&mut statuses), ["a", "b", "c"]);
+    scene.publish(1);
+    assert!(scene.update(&mut statuses).is_empty(), "the proxy has not applied it");
+    scene.apply(Vec::new(), Vec::new());
+    assert_eq!(scene.update(&mut statuses), ["a", "b", "c"]);
+    scene.apply(Vec::new(), Vec::new());
+    assert!(scene.update(&mut statuses).is_empty());
+
+    let key = Some(Key::new("OriginPool", "default", "b"));
+    let refusal = Refusal { key: key.clone(), reason: "Invalid".to_owned(), message: "odd".to_owned() };
+    scene.apply(vec![refusal], Vec::new());
+    assert_eq!(scene.update(&mut statuses), ["b"]);
+    scene.apply(Vec::new(), vec![PoolHealth { key, ..health(&[("eu", 0, 1)]) }]);
+    assert_eq!(scene.update(&mut statuses), ["b"]);
+
+    let verdict = Verdict { force: Force::LastAccepted, generation: 2, ..Verdict::default() };
+    scene.verdicts.insert(object("c"), Arc::new(verdict));
+    assert_eq!(scene.update(&mut statuses), ["c"]);
+    scene.verdicts.remove(&object("a"));
+    assert!(scene.update(&mut statuses).is_empty());
+    assert_eq!(statuses.get(&object("a")), None);
 }

@@ -45,7 +45,7 @@ fn an_object_that_becomes_unreadable_keeps_its_last_readable_state_and_tells_the
     world.refuse(ObjectKind::OriginPool, chat(), problem);
     let after = world.translate(Timestamp::UNIX_EPOCH);
     assert_eq!(after.resources, before.resources);
-    let accepted: Vec<bool> = after.verdicts.values().map(Verdict::is_accepted).collect();
+    let accepted: Vec<bool> = after.verdicts.values().map(|verdict| verdict.is_accepted()).collect();
     assert_eq!(accepted, vec![false]);
 
     world.upsert(pool("127.0.0.1:9001"));

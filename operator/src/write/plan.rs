@@ -94,8 +94,8 @@ fn changed(before: Option<&Value>, after: Option<&Value>, exact: Option<&Value>)
             Value::Object(merged)
         }
         (_, Some(after)) => after.clone(),
-        // An empty list where the schema asks for one.
-        (_, None) => exact.cloned().unwrap_or(Value::Null),
+        // An empty list where the schema asks for one. An empty object would take nothing away.
+        (_, None) => exact.filter(|exact| exact.is_array()).cloned().unwrap_or(Value::Null),
     }
 }
 

@@ -168,7 +168,7 @@ impl Operator {
     }
 
     pub fn publish(&self, resources: &[Resource]) -> u64 {
-        self.hub.publish(resources.to_vec(), BTreeSet::new()).sequence
+        self.hub.publish(resources.iter().cloned().map(Arc::new), BTreeSet::new()).sequence
     }
 
     /// Waits until the hub's progress is as wanted.

@@ -5,27 +5,23 @@ use std::collections::BTreeMap;
 use headgate_crds::gateway_api::{AllowedRoutes, GATEWAY_API_GROUP, RouteGroupKind};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 
-use crate::inputs::{Inputs, ObjectKey};
 use crate::verdict::{Problem, Reason};
+use crate::view::View;
 
 /// Label that every Namespace has.
 const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 /// Namespaces whose routes may attach.
-#[derive(Clone, Debug)]
-pub(crate) enum Admission<'a> {
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Admission {
     All,
     Same,
-    Selector(&'a LabelSelector),
+    Selector(LabelSelector),
     None,
 }
 
 /// Reads `allowedRoutes.namespaces`. What cannot be read admits nobody.
-pub(crate) fn admission<'a>(
-    allowed: Option<&'a AllowedRoutes>,
-    field: &str,
-    problems: &mut Vec<Problem>,
-) -> Admission<'a> {
+pub(crate) fn admission(allowed: Option<&AllowedRoutes>, field: &str, problems: &mut Vec<Problem>) -> Admission {
     let Some(namespaces) = allowed.and_then(|allowed| allowed.namespaces.as_ref()) else { return Admission::Same };
     let field = format!("{field}.allowedRoutes.namespaces");
     match namespaces.from.as_deref() {
@@ -39,7 +35,7 @@ pub(crate) fn admission<'a>(
                 Admission::None
             }
             Some(selector) => match mistake_in_selector(selector) {
-                None => Admission::Selector(selector),
+                None => Admission::Selector(selector.clone()),
                 Some((path, sentence)) => {
                     problems.push(Problem::new(Reason::Invalid, format!("{field}.selector.{path}"), sentence));
                     Admission::None
@@ -77,15 +73,15 @@ pub(crate) fn kinds(allowed: Option<&AllowedRoutes>, field: &str, problems: &mut
     kinds
 }
 
-impl Admission<'_> {
+impl Admission {
     /// Whether routes of a namespace may attach to a listener of a Gateway in `own`.
-    pub(crate) fn admits(&self, namespace: &str, own: &str, inputs: &Inputs) -> bool {
+    pub(crate) fn admits(&self, namespace: &str, own: &str, view: &View<'_>) -> bool {
         match self {
             Self::All => true,
             Self::Same => namespace == own,
             Self::None => false,
             Self::Selector(selector) => {
-                let object = inputs.namespaces.get(&ObjectKey::new("", namespace));
+                let object = view.namespace(namespace);
                 // Files need not have the Namespace; its name is known all the same.
                 let mut labels = object.and_then(|object| object.metadata.labels.clone()).unwrap_or_default();
                 labels.insert(NAMESPACE_NAME_LABEL.to_owned(), namespace.to_owned());

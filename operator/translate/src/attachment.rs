@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use headgate_crds::gateway_api::{GATEWAY_API_GROUP, HttpRoute, ParentReference};
 use headgate_snapshot as wire;
 
-use crate::gateway::Gateways;
+use crate::gateway::{Gateways, Parent};
 use crate::host::{ANY_HOST, intersection};
-use crate::inputs::{Inputs, Kind, ObjectKey, ObjectRef};
-use crate::listener::Draft;
+use crate::inputs::{Kind, ObjectKey};
+use crate::listener::AttachPoint;
 use crate::output::wire_key;
 use crate::verdict::{ParentVerdict, Problem, Reason};
+use crate::view::View;
 
 /// Where a route attaches.
 #[derive(Debug, Default)]
@@ -27,7 +28,7 @@ pub(crate) struct Attachments {
 }
 
 /// Attaches a route.
-pub(crate) fn attach(key: &ObjectKey, route: &HttpRoute, gateways: &Gateways<'_>, inputs: &Inputs) -> Attachments {
+pub(crate) fn attach(key: &ObjectKey, route: &HttpRoute, gateways: &Gateways, view: &View<'_>) -> Attachments {
     let mut attachments = Attachments::default();
     for (position, parent) in route.spec.parent_refs.iter().enumerate() {
         let group = parent.group.as_deref().unwrap_or(GATEWAY_API_GROUP);
@@ -38,17 +39,18 @@ pub(crate) fn attach(key: &ObjectKey, route: &HttpRoute, gateways: &Gateways<'_>
         let because =
             |reason: Reason, sentence: String| Problem::new(reason, format!("spec.parentRefs[{position}]"), sentence);
         let gateway = ObjectKey::new(parent.namespace.as_deref().unwrap_or(&key.namespace), &parent.name);
-        let Some(listeners) = gateways.listeners(&gateway) else {
-            if !inputs.gateways.contains_key(&gateway) {
-                let is_malformed = inputs.malformed.contains_key(&ObjectRef::new(Kind::Gateway, gateway.clone()));
-                attachments.is_unknown |= is_malformed;
-                let what = if is_malformed { "cannot be read; see its status" } else { "does not exist" };
+        let listeners = match gateways.parent(&gateway, view) {
+            Some(Parent::Ours(listeners)) => listeners,
+            Some(Parent::Foreign) => continue,
+            absent @ (Some(Parent::Unreadable) | None) => {
+                attachments.is_unknown |= absent.is_some();
+                let what = if absent.is_some() { "cannot be read; see its status" } else { "does not exist" };
                 let sentence = format!("Gateway {gateway} {what}");
                 attachments.problems.push(because(Reason::NoMatchingParent, sentence));
+                continue;
             }
-            continue;
         };
-        let problem = attachments.attach_to(&gateway, listeners, parent, key, route, inputs);
+        let problem = attachments.attach_to(&gateway, listeners, parent, key, route, view);
         let problems = problem.map(|(reason, sentence)| because(reason, sentence)).into_iter().collect();
         attachments.parents.push(ParentVerdict { parent: parent.clone(), problems });
     }
@@ -60,42 +62,42 @@ impl Attachments {
     fn attach_to(
         &mut self,
         gateway: &ObjectKey,
-        listeners: &[Draft<'_>],
+        listeners: &[AttachPoint],
         parent: &ParentReference,
         key: &ObjectKey,
         route: &HttpRoute,
-        inputs: &Inputs,
+        view: &View<'_>,
     ) -> Option<(Reason, String)> {
-        let is_named = |draft: &Draft<'_>| {
-            parent.section_name.as_ref().is_none_or(|name| name == draft.name)
-                && parent.port.is_none_or(|port| u32::try_from(port) == Ok(draft.port))
+        let is_named = |listener: &AttachPoint| {
+            parent.section_name.as_ref().is_none_or(|name| *name == listener.name)
+                && parent.port.is_none_or(|port| u32::try_from(port) == Ok(listener.port))
         };
         let mut closest: Option<(Reason, String)> = None;
         let mut attached = false;
-        for (position, draft) in listeners.iter().enumerate().filter(|(_, draft)| is_named(draft)) {
-            if !draft.is_accepted() {
+        for (position, listener) in listeners.iter().enumerate().filter(|(_, listener)| is_named(listener)) {
+            if !listener.is_accepted {
                 if closest.is_none() {
                     let sentence =
-                        format!("listener \"{}\" of Gateway {gateway} is not valid; see its status", draft.name);
+                        format!("listener \"{}\" of Gateway {gateway} is not valid; see its status", listener.name);
                     closest = Some((Reason::NoMatchingParent, sentence));
                 }
                 continue;
             }
-            if draft.kinds.is_empty() || !draft.admission.admits(&key.namespace, &gateway.namespace, inputs) {
+            if !listener.admission.admits(&key.namespace, &gateway.namespace, view) {
                 if !matches!(closest, Some((Reason::NoMatchingListenerHostname, _))) {
                     let sentence = format!(
                         "allowedRoutes of listener \"{}\" of Gateway {gateway} do not allow HTTPRoutes of namespace {}",
-                        draft.name, key.namespace
+                        listener.name, key.namespace
                     );
                     closest = Some((Reason::NotAllowedByListeners, sentence));
                 }
                 continue;
             }
-            let hosts = common_hosts(draft.hostname, &route.spec.hostnames);
+            let hosts = common_hosts(&listener.hostname, &route.spec.hostnames);
             if hosts.is_empty() {
                 let sentence = format!(
                     "no host of the route is served by listener \"{}\" of Gateway {gateway}, which has the hostname {}",
-                    draft.name, draft.hostname
+                    listener.name, listener.hostname
                 );
                 closest = Some((Reason::NoMatchingListenerHostname, sentence));
                 continue;
@@ -106,7 +108,7 @@ impl Attachments {
                 self.listeners.push(place);
                 self.wire.push(wire::Attachment {
                     gateway: Some(wire_key(Kind::Gateway, gateway)),
-                    listener: draft.name.to_owned(),
+                    listener: listener.name.clone(),
                     hosts,
                 });
             }

@@ -2,14 +2,14 @@
 
 use headgate_crds::GROUP;
 use headgate_snapshot::Key;
-use headgate_snapshot::resource::Body;
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 
-use crate::index::{Index, Referrer, Target};
-use crate::inputs::{Inputs, Kind, ObjectKey, ObjectRef};
-use crate::origin_pool;
-use crate::output::{Output, wire_key};
+use crate::index::{Referrer, Target};
+use crate::inputs::{Kind, ObjectKey};
+use crate::origin_pool::endpoints;
+use crate::output::wire_key;
 use crate::verdict::Reason;
+use crate::view::{Need, View};
 
 /// Why a reference leads nowhere.
 pub(crate) type Unresolved = (Reason, String);
@@ -33,79 +33,60 @@ pub(crate) struct BackendReference<'a> {
     pub(crate) port: Option<PortReference<'a>>,
 }
 
-/// Resolves references, and emits the Services that they name.
-#[derive(Debug)]
-pub(crate) struct Backends<'i, 'a> {
-    inputs: &'a Inputs,
-    index: &'i Index<'a>,
+/// The key on the wire of what a reference names. A Service is emitted beside whatever refers to it.
+pub(crate) fn resolve(from: Referrer<'_>, to: BackendReference<'_>, view: &View<'_>) -> Result<Key, Unresolved> {
+    let BackendReference { group, kind, namespace, name, port } = to;
+    let is_pool = match (group, kind) {
+        ("", "Service") => false,
+        (GROUP, "OriginPool") => true,
+        (group, kind) => {
+            let sentence = format!(
+                "a {kind} of group \"{group}\" is no backend; name a Service, or an OriginPool of group {GROUP}"
+            );
+            return Err((Reason::InvalidKind, sentence));
+        }
+    };
+    if !view.permits(from, Target { group, kind, namespace, name }) {
+        let sentence = format!(
+            "{kind} {namespace}/{name} is in another namespace; a ReferenceGrant in {namespace} must allow {}s of {} to \
+             refer to it",
+            from.kind, from.namespace
+        );
+        return Err((Reason::RefNotPermitted, sentence));
+    }
+    let key = ObjectKey::new(namespace, name);
+    if is_pool { pool(&key, view) } else { service(key, port, view) }
 }
 
-impl<'i, 'a> Backends<'i, 'a> {
-    pub(crate) fn new(inputs: &'a Inputs, index: &'i Index<'a>) -> Self {
-        Self { inputs, index }
+fn pool(key: &ObjectKey, view: &View<'_>) -> Result<Key, Unresolved> {
+    if view.has_pool(key) {
+        Ok(wire_key(Kind::OriginPool, key))
+    } else {
+        Err((Reason::BackendNotFound, format!("OriginPool {key} does not exist")))
     }
+}
 
-    /// The key on the wire of what a reference names.
-    pub(crate) fn resolve(
-        &self,
-        from: Referrer<'_>,
-        to: BackendReference<'_>,
-        out: &mut Output,
-    ) -> Result<Key, Unresolved> {
-        let BackendReference { group, kind, namespace, name, port } = to;
-        let is_pool = match (group, kind) {
-            ("", "Service") => false,
-            (GROUP, "OriginPool") => true,
-            (group, kind) => {
-                let sentence = format!(
-                    "a {kind} of group \"{group}\" is no backend; name a Service, or an OriginPool of group {GROUP}"
-                );
-                return Err((Reason::InvalidKind, sentence));
-            }
+fn service(key: ObjectKey, port: Option<PortReference<'_>>, view: &View<'_>) -> Result<Key, Unresolved> {
+    let not_found = |sentence: String| (Reason::BackendNotFound, sentence);
+    let service = view.service(&key).ok_or_else(|| not_found(format!("Service {key} does not exist")))?;
+    let port = port.ok_or_else(|| not_found(format!("port is missing; name a port of Service {key}")))?;
+    let port = find_port(service, port).ok_or_else(|| {
+        let wanted = match port {
+            PortReference::Number(number) => number.to_string(),
+            PortReference::Name(name) => format!("\"{name}\""),
         };
-        if !self.index.permits(from, Target { group, kind, namespace, name }) {
-            let sentence = format!(
-                "{kind} {namespace}/{name} is in another namespace; a ReferenceGrant in {namespace} must allow {}s of \
-                 {} to refer to it",
-                from.kind, from.namespace
-            );
-            return Err((Reason::RefNotPermitted, sentence));
-        }
-        let key = ObjectKey::new(namespace, name);
-        if is_pool { self.pool(&key) } else { self.service(&key, port, out) }
-    }
+        not_found(format!("Service {key} has no TCP port {wanted}; it has {}", ports(service)))
+    })?;
+    // What a Service must not lead to is told to whoever refers to it.
+    endpoints(&key, service, port, view).map_err(|sentence| (Reason::AddressNotAllowed, sentence))?;
+    let wire = service_key(&key, port.port);
+    view.need(Need::Service { service: key, port: port.port });
+    Ok(wire)
+}
 
-    /// A pool that is invalid exists all the same: what was last accepted of it stays in force.
-    fn pool(&self, key: &ObjectKey) -> Result<Key, Unresolved> {
-        let wire = wire_key(Kind::OriginPool, key);
-        let exists = self.inputs.origin_pools.contains_key(key);
-        if exists || self.inputs.malformed.contains_key(&ObjectRef::new(Kind::OriginPool, key.clone())) {
-            Ok(wire)
-        } else {
-            Err((Reason::BackendNotFound, format!("OriginPool {key} does not exist")))
-        }
-    }
-
-    fn service(&self, key: &ObjectKey, port: Option<PortReference<'_>>, out: &mut Output) -> Result<Key, Unresolved> {
-        let not_found = |sentence: String| (Reason::BackendNotFound, sentence);
-        let service =
-            self.inputs.services.get(key).ok_or_else(|| not_found(format!("Service {key} does not exist")))?;
-        let port = port.ok_or_else(|| not_found(format!("port is missing; name a port of Service {key}")))?;
-        let port = find_port(service, port).ok_or_else(|| {
-            let wanted = match port {
-                PortReference::Number(number) => number.to_string(),
-                PortReference::Name(name) => format!("\"{name}\""),
-            };
-            not_found(format!("Service {key} has no TCP port {wanted}; it has {}", ports(service)))
-        })?;
-        let wire = Key::new("Service", &key.namespace, format!("{}:{}", key.name, port.port));
-        if !out.resources.contains_key(&wire) {
-            let pool = origin_pool::of_service(key, service, port, self.index, &self.inputs.options.addresses)
-                .map_err(|sentence| (Reason::AddressNotAllowed, sentence))?;
-            out.emit(wire.clone(), 0, Body::OriginPool(pool));
-        }
-        Ok(wire)
-    }
+/// The key on the wire of the pool that a port of a Service stands for.
+pub(crate) fn service_key(service: &ObjectKey, port: i32) -> Key {
+    Key::new("Service", &service.namespace, format!("{}:{port}", service.name))
 }
 
 pub(crate) fn find_port<'a>(service: &'a Service, wanted: PortReference<'_>) -> Option<&'a ServicePort> {

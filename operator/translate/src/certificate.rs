@@ -1,64 +1,120 @@
-//! Secrets of type `kubernetes.io/tls`: certificates that listeners and Ingresses refer to.
+//! Certificates in Secrets and ConfigMaps: those that listeners and Ingresses show, and those that origins are trusted by.
 //!
-//! Only Secrets that are referred to become resources. A certificate is checked here as a proxy would: what is told
+//! Only Secrets of type `kubernetes.io/tls` that are referred to become resources. A certificate is checked here as a proxy would: what is told
 //! to the user at once need not be refused by every proxy later.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use headgate_snapshot::resource::Body;
-use headgate_snapshot::{Certificate, Key};
-use k8s_openapi::api::core::v1::Secret;
+use headgate_snapshot::{Certificate, Key, Resource};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use rustls::crypto::ring::sign::any_supported_type;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::inputs::{Inputs, ObjectKey, ReferredKind};
-use crate::memo::Memo;
-use crate::output::Output;
+use crate::index::Index;
+use crate::inputs::ObjectKey;
+use crate::output::{Output, resource};
+use crate::view::{Need, View};
 
 const TLS_TYPE: &str = "kubernetes.io/tls";
 const CHAIN: &str = "tls.crt";
 const KEY: &str = "tls.key";
 
-/// What is in the Secrets that were checked, in this translation or the one before.
-pub(crate) type Checks = Memo<ObjectKey, Check>;
+/// Entry of certificates to trust in a ConfigMap or Secret.
+pub(crate) const CA_ENTRY: &str = "ca.crt";
 
-/// A Secret, and what was found in it.
+/// What is in a Secret, each way of reading it tried once.
 #[derive(Debug)]
-pub(crate) struct Check {
+pub(crate) struct SecretContents {
     secret: Arc<Secret>,
-    result: Result<Certificate, String>,
+    /// As the certificate of a listener.
+    certificate: OnceLock<Result<Arc<Resource>, String>>,
+    /// As certificates to trust.
+    authority: OnceLock<Result<String, String>>,
 }
 
-/// Checks Secrets, each once until it changes, and emits those that are used.
+impl SecretContents {
+    pub(crate) fn new(secret: Arc<Secret>) -> Self {
+        Self { secret, certificate: OnceLock::new(), authority: OnceLock::new() }
+    }
+
+    /// The certificate that listeners show, or what is wrong with it as the end of a sentence.
+    pub(crate) fn certificate(&self, key: &ObjectKey) -> Result<&Arc<Resource>, &str> {
+        let find = || {
+            let body = Body::Certificate(read(&self.secret)?);
+            Ok(resource(wire_key(key), self.secret.metadata.generation.unwrap_or(0), body))
+        };
+        self.certificate.get_or_init(find).as_ref().map_err(String::as_str)
+    }
+
+    /// The certificates to trust, or what is wrong with them as the end of a sentence.
+    pub(crate) fn authority(&self) -> Result<&str, &str> {
+        let find = || certificates_to_trust(entry(&self.secret, CA_ENTRY));
+        self.authority.get_or_init(find).as_deref().map_err(String::as_str)
+    }
+}
+
+/// What is in a ConfigMap, read once.
 #[derive(Debug)]
-pub(crate) struct Certificates<'a> {
-    inputs: &'a Inputs,
-    checks: &'a mut Checks,
+pub(crate) struct ConfigMapContents {
+    map: Arc<ConfigMap>,
+    authority: OnceLock<Result<String, String>>,
 }
 
-impl<'a> Certificates<'a> {
-    pub(crate) fn new(inputs: &'a Inputs, checks: &'a mut Checks) -> Self {
-        Self { inputs, checks }
+impl ConfigMapContents {
+    pub(crate) fn new(map: Arc<ConfigMap>) -> Self {
+        Self { map, authority: OnceLock::new() }
     }
 
-    /// The key on the wire of the certificate in a Secret, or what is wrong with it.
-    pub(crate) fn resolve(&mut self, secret: &ObjectKey, out: &mut Output) -> Result<Key, String> {
-        out.refer(ReferredKind::Secret, secret);
-        let object = self.inputs.secrets.get(secret).ok_or_else(|| format!("Secret {secret} does not exist"))?;
-        // An object is never changed, only replaced: the same one has the same content.
-        let is_same = |known: &Check| Arc::ptr_eq(&known.secret, object);
-        let check = self.checks.recall(secret, is_same, || Check { secret: Arc::clone(object), result: read(object) });
-        let certificate = check.result.as_ref().map_err(|mistake| format!("Secret {secret} {mistake}"))?;
-        let key = Key::new("Secret", &secret.namespace, &secret.name);
-        if !out.resources.contains_key(&key) {
-            let body = Body::Certificate(certificate.clone());
-            out.emit(key.clone(), object.metadata.generation.unwrap_or(0), body);
-        }
-        Ok(key)
+    /// The certificates to trust, or what is wrong with them as the end of a sentence.
+    pub(crate) fn authority(&self) -> Result<&str, &str> {
+        let find = || {
+            let text = self.map.data.as_ref().and_then(|data| data.get(CA_ENTRY));
+            certificates_to_trust(text.cloned().ok_or_else(|| format!("has no {CA_ENTRY}")))
+        };
+        self.authority.get_or_init(find).as_deref().map_err(String::as_str)
     }
+}
+
+/// The key on the wire of the certificate in a Secret, which is emitted beside what refers to it, or what is wrong
+/// with it.
+pub(crate) fn resolve(secret: &ObjectKey, view: &View<'_>) -> Result<Key, String> {
+    let contents = view.secret(secret).ok_or_else(|| format!("Secret {secret} does not exist"))?;
+    contents.certificate(secret).map_err(|mistake| format!("Secret {secret} {mistake}"))?;
+    view.need(Need::Certificate(secret.clone()));
+    Ok(wire_key(secret))
+}
+
+/// Emits the certificates that something refers to.
+pub(crate) fn lower(index: &Index, out: &mut Output) {
+    for need in &out.needs {
+        let Need::Certificate(secret) = need else { continue };
+        let resource = index.secret(secret).and_then(|contents| contents.certificate(secret).ok());
+        out.resources.extend(resource.cloned());
+    }
+}
+
+fn wire_key(secret: &ObjectKey) -> Key {
+    Key::new("Secret", &secret.namespace, &secret.name)
+}
+
+fn certificates_to_trust(pem: Result<String, String>) -> Result<String, String> {
+    let pem = pem.map_err(|mistake| format!("{mistake}; put the certificates to trust there, in PEM"))?;
+    match certificates_in(&pem) {
+        Some(1..) => Ok(pem),
+        Some(0) | None => Err(format!(
+            "has a {CA_ENTRY} that is no list of certificates; put the certificates to trust there, in PEM"
+        )),
+    }
+}
+
+/// How many certificates a text has, nothing when one of them is none.
+fn certificates_in(pem: &str) -> Option<usize> {
+    let certificates = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>().ok()?;
+    certificates.iter().all(|der| X509Certificate::from_der(der).is_ok()).then_some(certificates.len())
 }
 
 /// The certificate in a Secret, or what is wrong with it as the end of a sentence that begins with its name.
@@ -90,7 +146,7 @@ fn read(secret: &Secret) -> Result<Certificate, String> {
 }
 
 /// One entry as text. Manifests may write it under `stringData`, which wins, as for the API server.
-pub(crate) fn entry(secret: &Secret, name: &str) -> Result<String, String> {
+fn entry(secret: &Secret, name: &str) -> Result<String, String> {
     if let Some(text) = secret.string_data.as_ref().and_then(|data| data.get(name)) {
         return Ok(text.clone());
     }

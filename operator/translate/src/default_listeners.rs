@@ -7,8 +7,8 @@ use headgate_snapshot::{Key, Protocol, Resource};
 use crate::gateway::Gateways;
 use crate::host::intersection;
 use crate::ingress::IngressCertificate;
-use crate::inputs::{Kind, ObjectKey};
-use crate::output::Output;
+use crate::inputs::{Kind, ObjectKey, ObjectRef};
+use crate::output::{Output, resource};
 
 /// Name of the listener for HTTP.
 pub(crate) const HTTP_LISTENER: &str = "http";
@@ -17,9 +17,9 @@ pub(crate) const HTTP_LISTENER: &str = "http";
 pub(crate) const HTTPS_LISTENER: &str = "https";
 
 /// Emits the default listeners where an Ingress or a pool needs them.
-pub(crate) fn lower(gateways: &Gateways<'_>, certificates: &[IngressCertificate], out: &mut Output) {
+pub(crate) fn lower(gateways: &Gateways, certificates: &[&IngressCertificate], out: &mut Output) {
     let key = Key::default_listeners();
-    if !out.resources.values().any(needs_default_listeners) {
+    if !out.resources.iter().any(|resource| needs_default_listeners(resource)) {
         let may_need = [Kind::Ingress.as_str(), Kind::OriginPool.as_str()];
         if out.holds.iter().any(|held| may_need.contains(&held.kind.as_str())) {
             out.hold(key);
@@ -48,7 +48,7 @@ pub(crate) fn lower(gateways: &Gateways<'_>, certificates: &[IngressCertificate]
         listener(HTTPS_LISTENER, 443, Protocol::Https, usable),
     ];
     let listeners = listeners.into_iter().filter(is_free).collect();
-    out.emit(key, 0, Body::Gateway(wire::Gateway { listeners }));
+    out.resources.push(resource(key, 0, Body::Gateway(wire::Gateway { listeners })));
 }
 
 fn needs_default_listeners(resource: &Resource) -> bool {
@@ -64,10 +64,11 @@ fn needs_default_listeners(resource: &Resource) -> bool {
 
 /// A certificate is shown only where its Ingress holds one of the hosts that it is for: nobody brings a certificate
 /// for a host of somebody else.
-fn serves(found: &IngressCertificate, out: &mut Output) -> bool {
+fn serves(found: &IngressCertificate, out: &Output) -> bool {
     let Key { kind: _, namespace, name } = &found.ingress;
-    let verdict = out.verdict_of(Kind::Ingress, &ObjectKey::new(namespace, name));
-    verdict.hosts.iter().filter(|host| host.held).any(|host| {
+    let object = ObjectRef::new(Kind::Ingress, ObjectKey::new(namespace, name));
+    let hosts = out.verdicts.get(&object).map_or(&[][..], |verdict| &verdict.hosts);
+    hosts.iter().filter(|host| host.held).any(|host| {
         found.hosts.is_empty() || found.hosts.iter().any(|wanted| intersection(wanted, &host.host).is_some())
     })
 }

@@ -1,34 +1,46 @@
 //! Gateways: listeners, and what routes can attach to.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use headgate_crds::gateway_api::{Gateway, GatewaySpec, GatewaySpecAddress};
 use headgate_snapshot as wire;
 use headgate_snapshot::Protocol;
 use headgate_snapshot::resource::Body;
 
-use crate::certificate::Certificates;
 use crate::class::Classes;
 use crate::host::ANY_HOST;
-use crate::index::Index;
-use crate::inputs::{GatewayAddress, Inputs, Kind, ObjectKey, Options};
-use crate::listener::{Draft, Lookup, draft};
-use crate::output::{Output, wire_key};
+use crate::inputs::{GatewayAddress, Inputs, Kind, ObjectKey, ObjectRef, Options};
+use crate::listener::{AttachPoint, Draft, draft};
+use crate::output::{Fragment, Output, resource, wire_key};
 use crate::time::created_at;
 use crate::verdict::{Concern, Force, ListenerVerdict, Problem, Reason, Verdict};
+use crate::view::{Changed, Table, View};
 
-/// The Gateways of ours.
-#[derive(Debug, Default)]
-pub(crate) struct Gateways<'a> {
-    listeners: BTreeMap<&'a ObjectKey, Vec<Draft<'a>>>,
-    /// What is spoken on each port. Gateways share ports.
-    ports: BTreeMap<u32, (Protocol, &'a ObjectKey)>,
+/// A Gateway as routes see it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Parent {
+    /// Its listeners in the order of its spec.
+    Ours(Vec<AttachPoint>),
+    /// It is another controller's.
+    Foreign,
+    /// Nobody knows what it is: it was never readable.
+    Unreadable,
 }
 
-impl<'a> Gateways<'a> {
-    /// The listeners of a Gateway in the order of its spec, nothing where the Gateway is not ours.
-    pub(crate) fn listeners(&self, gateway: &ObjectKey) -> Option<&[Draft<'a>]> {
-        self.listeners.get(gateway).map(Vec::as_slice)
+/// All Gateways.
+#[derive(Debug, Default)]
+pub(crate) struct Gateways {
+    parents: BTreeMap<ObjectKey, Parent>,
+    /// What is spoken on each port. Gateways share ports.
+    ports: BTreeMap<u32, (Protocol, ObjectKey)>,
+}
+
+impl Gateways {
+    /// A Gateway as routes see it.
+    pub(crate) fn parent(&self, gateway: &ObjectKey, view: &View<'_>) -> Option<&Parent> {
+        view.look(Table::Gateway, gateway);
+        self.parents.get(gateway)
     }
 
     /// What is spoken on a port, where a Gateway has it.
@@ -37,15 +49,17 @@ impl<'a> Gateways<'a> {
     }
 }
 
-/// Judges the Gateways and emits those of ours that have a listener.
-pub(crate) fn lower<'a>(
-    inputs: &'a Inputs,
+/// Judges the Gateways and emits those of ours that have a listener. Each is judged anew each time, since they share
+/// ports and there are few; `gateways` are those of before, and what routes see of them is compared.
+pub(crate) fn lower(
+    inputs: &Inputs,
     classes: &Classes<'_>,
-    index: &Index<'a>,
-    certificates: &mut Certificates<'a>,
+    view: &View<'_>,
+    changed: &mut Changed,
+    gateways: &mut Gateways,
     out: &mut Output,
-) -> Gateways<'a> {
-    let mut gateways = Gateways::default();
+) {
+    let mut now = Gateways::default();
     // The older Gateway keeps a port that a younger one wants for another protocol.
     let mut by_age: Vec<(&ObjectKey, &Gateway)> =
         inputs.gateways.iter().map(|(key, object)| (key, &**object)).collect();
@@ -56,6 +70,7 @@ pub(crate) fn lower<'a>(
         if !classes.govern_gateways_of(&gateway.spec.gateway_class_name) {
             let verdict = Verdict { generation, force: Force::Foreign, ..Verdict::default() };
             out.judge(Kind::Gateway, key, verdict);
+            now.parents.insert(key.clone(), Parent::Foreign);
             continue;
         }
         let Addressing { addresses, problems, is_unenforced } = addressing(&gateway.spec, &inputs.options);
@@ -63,17 +78,15 @@ pub(crate) fn lower<'a>(
         if is_unenforced {
             unenforced.insert(0, "spec.addresses".to_owned());
         }
-        let mut drafts: Vec<Draft<'a>> = (0..gateway.spec.listeners.len())
-            .map(|position| {
-                let mut lookup = Lookup { index, certificates: &mut *certificates, out: &mut *out };
-                draft(gateway, key, position, &mut lookup, &mut unenforced)
-            })
+        let mut drafts: Vec<Draft<'_>> = (0..gateway.spec.listeners.len())
+            .map(|position| draft(gateway, key, position, view, &mut unenforced))
             .collect();
         find_conflicts(&mut drafts);
         let is_refused = problems.iter().any(|problem| problem.concern == Concern::Acceptance);
+        let mut resource = None;
         if !is_refused {
-            gateways.take_ports(key, &mut drafts);
-            emit(key, generation, &drafts, out);
+            now.take_ports(key, &mut drafts);
+            resource = lowered(key, generation, &drafts);
         }
         let mut verdict = verdict(generation, &drafts, unenforced);
         verdict.problems.splice(0..0, problems);
@@ -84,10 +97,18 @@ pub(crate) fn lower<'a>(
         if verdict.force != Force::Nothing {
             verdict.addresses = addresses;
         }
-        out.judge(Kind::Gateway, key, verdict);
-        gateways.listeners.insert(key, drafts);
+        now.parents.insert(key.clone(), Parent::Ours(drafts.iter().map(Draft::attach_point).collect()));
+        let fragment = Fragment { resource, verdict: Arc::new(verdict) };
+        let (_, needs) = view.take();
+        out.add(Kind::Gateway, key, &fragment, &needs);
     }
-    gateways
+    for ObjectRef { kind, key } in inputs.malformed.keys() {
+        if *kind == Kind::Gateway && !inputs.gateways.contains_key(key) {
+            now.parents.insert(key.clone(), Parent::Unreadable);
+        }
+    }
+    changed.follow(Table::Gateway, &mut gateways.parents, &now.parents, PartialEq::eq);
+    *gateways = now;
 }
 
 /// The addresses of a Gateway.
@@ -193,10 +214,10 @@ fn find_conflicts(drafts: &mut [Draft<'_>]) {
     }
 }
 
-impl<'a> Gateways<'a> {
-    fn take_ports(&mut self, key: &'a ObjectKey, drafts: &mut [Draft<'_>]) {
+impl Gateways {
+    fn take_ports(&mut self, key: &ObjectKey, drafts: &mut [Draft<'_>]) {
         for (position, draft) in drafts.iter_mut().enumerate().filter(|(_, draft)| draft.is_accepted()) {
-            let (protocol, holder) = self.ports.entry(draft.port).or_insert((draft.protocol, key));
+            let (protocol, holder) = self.ports.entry(draft.port).or_insert_with(|| (draft.protocol, key.clone()));
             if *protocol != draft.protocol {
                 let sentence =
                     format!("Gateway {holder} has port {} with another protocol; use another port", draft.port);
@@ -207,7 +228,7 @@ impl<'a> Gateways<'a> {
     }
 }
 
-fn emit(key: &ObjectKey, generation: i64, drafts: &[Draft<'_>], out: &mut Output) {
+fn lowered(key: &ObjectKey, generation: i64, drafts: &[Draft<'_>]) -> Option<Arc<wire::Resource>> {
     let listeners: Vec<wire::Listener> = drafts
         .iter()
         .filter(|draft| draft.is_accepted())
@@ -219,9 +240,8 @@ fn emit(key: &ObjectKey, generation: i64, drafts: &[Draft<'_>], out: &mut Output
             certificates: draft.certificates.clone(),
         })
         .collect();
-    if !listeners.is_empty() {
-        out.emit(wire_key(Kind::Gateway, key), generation, Body::Gateway(wire::Gateway { listeners }));
-    }
+    let body = (!listeners.is_empty()).then_some(Body::Gateway(wire::Gateway { listeners }))?;
+    Some(resource(wire_key(Kind::Gateway, key), generation, body))
 }
 
 fn verdict(generation: i64, drafts: &[Draft<'_>], unenforced: Vec<String>) -> Verdict {

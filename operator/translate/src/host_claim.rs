@@ -8,6 +8,7 @@
 //! This step comes after all that emit resources, and takes from each the hosts that it does not get.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use headgate_snapshot as wire;
 use headgate_snapshot::resource::Body;
@@ -18,46 +19,42 @@ use crate::output::Output;
 use crate::verdict::{Force, HostVerdict, Problem, Reason, Verdict};
 
 /// Gives every host to one namespace.
-pub(crate) fn settle(inputs: &Inputs, out: &mut Output) -> Claims {
-    let asked = Asked::collect(out.resources.values());
+pub(crate) fn settle(inputs: &Inputs, out: &mut Output) -> Arc<Claims> {
+    let asked = Asked::collect(&out.resources);
     let held_namespaces = held_namespaces(out);
-    let mut claims: Claims = inputs
-        .claims
-        .iter()
-        .filter(|(host, claim)| {
-            held_namespaces.contains(claim.namespace.as_str())
-                || asked.hosts.get(host.as_str()).is_some_and(|asks| asks.contains_key(claim.namespace.as_str()))
-        })
-        .map(|(host, claim)| (host.clone(), claim.clone()))
-        .collect();
-    for (host, asks) in &asked.hosts {
-        if !claims.contains_key(*host)
-            && let Some((namespace, _)) = asks.iter().min_by_key(|(_, oldest)| **oldest)
-        {
-            let claim = Claim { namespace: (*namespace).to_owned(), since: inputs.now };
-            claims.insert((*host).to_owned(), claim);
+    let ended = inputs.claims.iter().filter(|(host, claim)| {
+        !held_namespaces.contains(claim.namespace.as_str()) && !asked.is_asked(host, &claim.namespace)
+    });
+    let ended: Vec<String> = ended.map(|(host, _)| host.clone()).collect();
+    // Most translations change no claim, so that the claims of before are shared.
+    let mut claims = Arc::clone(&inputs.claims);
+    for host in &ended {
+        Arc::make_mut(&mut claims).remove(host);
+    }
+    for (host, namespace) in asked.oldest() {
+        if !claims.contains_key(host) {
+            let claim = Claim { namespace: namespace.to_owned(), since: inputs.now };
+            Arc::make_mut(&mut claims).insert(host.to_owned(), claim);
         }
     }
-    let pools: BTreeMap<(String, String), ObjectKey> = asked
-        .pools
-        .iter()
-        .map(|((namespace, host), (_, _, name, _))| {
-            (((*namespace).to_owned(), (*host).to_owned()), ObjectKey::new(*namespace, *name))
-        })
-        .collect();
-
+    let pools = asked.oldest_pools();
     let judge = Judge { claims: &claims, pools: &pools };
-    let mut emptied = Vec::new();
-    let Output { resources, holds: _, verdicts, references: _ } = out;
-    for (key, resource) in resources.iter_mut() {
-        let Some(object) = object_of(key) else { continue };
-        let rest = judge.take(key, resource, verdicts.entry(object).or_default());
-        if matches!(rest, Rest::Nothing) {
-            emptied.push(key.clone());
+    let losers: Vec<usize> =
+        (0..out.resources.len()).filter(|position| judge.loses(&out.resources[*position])).collect();
+
+    let mut emptied = BTreeSet::new();
+    for position in losers {
+        let resource = Arc::make_mut(&mut out.resources[position]);
+        let Some(key) = resource.key.clone() else { continue };
+        let Some(ObjectRef { kind, key: object }) = object_of(&key) else { continue };
+        let verdict = Arc::make_mut(out.verdicts.entry(ObjectRef::new(kind, object)).or_default());
+        if matches!(judge.take(&key, resource, verdict), Rest::Nothing) {
+            emptied.insert(position);
         }
     }
-    for key in emptied {
-        out.resources.remove(&key);
+    if !emptied.is_empty() {
+        let all = std::mem::take(&mut out.resources).into_iter().enumerate();
+        out.resources = all.filter(|(position, _)| !emptied.contains(position)).map(|(_, resource)| resource).collect();
     }
     claims
 }
@@ -68,10 +65,32 @@ fn held_namespaces(out: &Output) -> BTreeSet<&str> {
     let is = |key: &Key, kind: Kind| key.kind == kind.as_str();
     let mut namespaces: BTreeSet<&str> = out.holds.iter().map(|key| key.namespace.as_str()).collect();
     if out.holds.iter().any(|key| is(key, Kind::HttpRoute)) {
-        let gateways = out.resources.keys().filter(|key| is(key, Kind::Gateway));
-        namespaces.extend(gateways.map(|key| key.namespace.as_str()));
+        let keys = out.resources.iter().filter_map(|resource| resource.key.as_ref());
+        namespaces.extend(keys.filter(|key| is(key, Kind::Gateway)).map(|key| key.namespace.as_str()));
     }
     namespaces
+}
+
+/// The hosts that a resource asks for, as if it got them all.
+pub(crate) fn all_held(resource: &Resource) -> Vec<HostVerdict> {
+    let hosts: BTreeSet<&str> = hosts_of(resource).map(|(host, _)| host).collect();
+    hosts.into_iter().map(|host| HostVerdict { host: host.to_owned(), held: true }).collect()
+}
+
+/// The hosts that a resource asks for, each with the namespace that would hold it. One may come several times.
+fn hosts_of(resource: &Resource) -> impl Iterator<Item = (&str, &str)> {
+    let (attachments, hosts) = match &resource.body {
+        Some(Body::Route(route)) => (&route.attachments[..], &[][..]),
+        Some(Body::OriginPool(pool)) => (&[][..], &pool.hosts[..]),
+        Some(Body::Gateway(_) | Body::Certificate(_)) | None => (&[][..], &[][..]),
+    };
+    resource.key.iter().flat_map(move |key| {
+        let of_attachments = attachments.iter().flat_map(|attachment| {
+            let namespace = holder_namespace(attachment, key);
+            attachment.hosts.iter().map(move |host| (host.as_str(), namespace))
+        });
+        of_attachments.chain(hosts.iter().map(|host| (host.as_str(), key.namespace.as_str())))
+    })
 }
 
 /// The object that a resource with hosts came from.
@@ -90,43 +109,55 @@ fn age(created_at: i64, key: &Key) -> Age<'_> {
 /// Who asks for which host.
 #[derive(Default)]
 struct Asked<'a> {
-    /// By host, the namespaces that ask with the oldest object of each.
-    hosts: BTreeMap<&'a str, BTreeMap<&'a str, Age<'a>>>,
-    /// By namespace and host, the oldest pool.
-    pools: BTreeMap<(&'a str, &'a str), Age<'a>>,
+    /// Host, namespace, and an object of it that asks, sorted: the oldest object of a namespace comes first.
+    hosts: Vec<(&'a str, &'a str, Age<'a>)>,
+    /// Namespace, host and a pool, sorted.
+    pools: Vec<(&'a str, &'a str, Age<'a>)>,
 }
 
 impl<'a> Asked<'a> {
-    fn collect(resources: impl Iterator<Item = &'a Resource>) -> Self {
+    fn collect(resources: &'a [Arc<Resource>]) -> Self {
         let mut asked = Self::default();
         for resource in resources {
-            let Some(key) = &resource.key else { continue };
-            match &resource.body {
-                Some(Body::Route(route)) => {
-                    for attachment in &route.attachments {
-                        let namespace = holder_namespace(attachment, key);
-                        for host in &attachment.hosts {
-                            asked.add(host, namespace, age(route.created_at, key));
-                        }
-                    }
+            let (Some(key), Some(body)) = (&resource.key, &resource.body) else { continue };
+            match body {
+                Body::Route(route) => {
+                    let age = age(route.created_at, key);
+                    asked.hosts.extend(hosts_of(resource).map(|(host, namespace)| (host, namespace, age)));
                 }
-                Some(Body::OriginPool(pool)) => {
-                    for host in &pool.hosts {
-                        let age = age(pool.created_at, key);
-                        asked.add(host, &key.namespace, age);
-                        let oldest = asked.pools.entry((&key.namespace, host)).or_insert(age);
-                        *oldest = age.min(*oldest);
-                    }
+                Body::OriginPool(pool) => {
+                    let age = age(pool.created_at, key);
+                    asked.hosts.extend(hosts_of(resource).map(|(host, namespace)| (host, namespace, age)));
+                    asked.pools.extend(pool.hosts.iter().map(|host| (key.namespace.as_str(), host.as_str(), age)));
                 }
-                Some(Body::Gateway(_) | Body::Certificate(_)) | None => {}
+                Body::Gateway(_) | Body::Certificate(_) => {}
             }
         }
+        asked.hosts.sort_unstable();
+        asked.pools.sort_unstable();
         asked
     }
 
-    fn add(&mut self, host: &'a str, namespace: &'a str, age: Age<'a>) {
-        let oldest = self.hosts.entry(host).or_default().entry(namespace).or_insert(age);
-        *oldest = age.min(*oldest);
+    fn is_asked(&self, host: &str, namespace: &str) -> bool {
+        self.hosts.binary_search_by(|(one, other, _)| (*one, *other).cmp(&(host, namespace))).is_ok()
+    }
+
+    /// Each host with the namespace of the oldest object that asks for it.
+    fn oldest(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.hosts.chunk_by(|one, other| one.0 == other.0).filter_map(|asks| {
+            let (host, namespace, _) = asks.iter().min_by_key(|(_, _, age)| *age)?;
+            Some((*host, *namespace))
+        })
+    }
+
+    /// Of each host for which several pools of one namespace ask, namespace and host with the oldest.
+    fn oldest_pools(&self) -> BTreeMap<(String, String), ObjectKey> {
+        let shared = self.pools.chunk_by(|one, other| (one.0, one.1) == (other.0, other.1));
+        let oldest = shared.filter(|asks| asks.len() > 1).map(|asks| {
+            let (namespace, host, (_, _, name, _)) = asks[0];
+            ((namespace.to_owned(), host.to_owned()), ObjectKey::new(namespace, name))
+        });
+        oldest.collect()
     }
 }
 
@@ -150,6 +181,23 @@ struct Judge<'c> {
 }
 
 impl Judge<'_> {
+    /// Whether a resource does not get all hosts that it asks for.
+    fn loses(&self, resource: &Resource) -> bool {
+        let is_held =
+            |(host, namespace): (&str, &str)| self.claims.get(host).is_some_and(|claim| claim.namespace != namespace);
+        let is_younger_pool = || match (&resource.key, &resource.body) {
+            (Some(key), Some(Body::OriginPool(pool))) => pool.hosts.iter().any(|host| self.older(key, host).is_some()),
+            _ => false,
+        };
+        hosts_of(resource).any(is_held) || (!self.pools.is_empty() && is_younger_pool())
+    }
+
+    /// The pool of the same namespace that has a host in place of this one.
+    fn older(&self, pool: &Key, host: &str) -> Option<&ObjectKey> {
+        let oldest = self.pools.get(&(pool.namespace.clone(), host.to_owned()));
+        oldest.filter(|oldest| oldest.name != pool.name)
+    }
+
     /// Takes from a resource the hosts that it does not get, and tells it.
     fn take(&self, key: &Key, resource: &mut Resource, verdict: &mut Verdict) -> Rest {
         let mut hosts: BTreeMap<String, bool> = BTreeMap::new();
@@ -186,8 +234,7 @@ impl Judge<'_> {
             Some(Body::OriginPool(pool)) => {
                 pool.hosts.retain(|host| get(host, &key.namespace));
                 pool.hosts.retain(|host| {
-                    let oldest = self.pools.get(&(key.namespace.clone(), host.clone()));
-                    let Some(oldest) = oldest.filter(|oldest| oldest.name != key.name) else { return true };
+                    let Some(oldest) = self.older(key, host) else { return true };
                     let sentence =
                         format!("\"{host}\" is held by OriginPool {oldest}, which is older; remove it there");
                     lost.insert(host.clone(), sentence);

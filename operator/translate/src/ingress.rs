@@ -11,17 +11,19 @@ use headgate_snapshot::rule::Action;
 use headgate_snapshot::{Key, PathMatchType};
 use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend, IngressSpec, IngressTLS};
 
-use crate::backend::{BackendReference, Backends, PortReference};
-use crate::certificate::Certificates;
+use crate::backend::{self, BackendReference, PortReference};
+use crate::certificate;
 use crate::class::Classes;
 use crate::default_listeners::{HTTP_LISTENER, HTTPS_LISTENER};
 use crate::host::{ANY_HOST, mistake_in_host};
 use crate::index::Referrer;
 use crate::inputs::{Inputs, Kind, ObjectKey};
 use crate::matching::{match_path, mistake_in_path};
-use crate::output::{Output, wire_key};
+use crate::memo::{Memo, Same};
+use crate::output::{Fragment, Output, resource, wire_key};
 use crate::time::created_at;
 use crate::verdict::{Concern, Force, Problem, Reason, Verdict};
+use crate::view::{Changed, View};
 
 /// A certificate that an Ingress brings for the default HTTPS listener.
 #[derive(Clone, Debug)]
@@ -33,69 +35,81 @@ pub(crate) struct IngressCertificate {
     pub(crate) certificate: Key,
 }
 
+/// What became of the Ingresses, from translation to translation. A subject says whether the Ingress is ours.
+pub(crate) type Ingresses = Memo<ObjectKey, (Same<Ingress>, bool), Lowered>;
+
+/// What became of an Ingress.
+#[derive(Debug)]
+pub(crate) struct Lowered {
+    fragment: Fragment,
+    certificates: Vec<IngressCertificate>,
+}
+
 /// Judges the Ingresses and emits those of ours. Returns their certificates.
-pub(crate) fn lower<'a>(
-    inputs: &'a Inputs,
+pub(crate) fn lower<'m>(
+    inputs: &Inputs,
     classes: &Classes<'_>,
-    backends: &Backends<'_, '_>,
-    certificates: &mut Certificates<'a>,
+    view: &View<'_>,
+    changed: &Changed,
+    ingresses: &'m mut Ingresses,
     out: &mut Output,
-) -> Vec<IngressCertificate> {
-    let mut found = Vec::new();
-    for (key, ingress) in &inputs.ingresses {
-        let generation = ingress.metadata.generation.unwrap_or(0);
-        if !classes.govern_ingress(ingress) {
-            let verdict = Verdict { generation, force: Force::Foreign, ..Verdict::default() };
-            out.judge(Kind::Ingress, key, verdict);
-            continue;
-        }
-        let mut lowering = Lowering { key, backends, problems: Vec::new(), out: &mut *out };
-        let route = lowering.route(ingress);
-        let mut problems = lowering.problems;
-        let tls = ingress.spec.as_ref().and_then(|spec| spec.tls.as_deref()).unwrap_or_default();
-        for (index, tls) in tls.iter().enumerate() {
-            match certificate(key, tls, certificates, out) {
-                Ok(certificate) => found.extend(certificate),
-                Err(sentence) => {
-                    let field = format!("spec.tls[{index}].secretName");
-                    problems.push(Problem::new(Reason::InvalidCertificateRef, field, sentence));
-                }
-            }
-        }
-        let mut force = Force::Nothing;
-        if let Some(route) = route {
-            force = Force::Current;
-            for problem in problems.iter_mut().filter(|problem| problem.concern == Concern::Acceptance) {
-                problem.concern = Concern::PartialInvalidity;
-            }
-            out.emit(wire_key(Kind::Ingress, key), generation, Body::Route(route));
-        }
-        out.judge(Kind::Ingress, key, Verdict { generation, force, problems, ..Verdict::default() });
+) -> Vec<&'m IngressCertificate> {
+    let objects = inputs.ingresses.iter();
+    let subjects = objects.map(|(key, ingress)| (key, (Same::of(ingress), classes.govern_ingress(ingress))));
+    ingresses.follow(subjects, changed, view, |key, (Same(ingress), is_ours)| lower_one(key, ingress, *is_ours, view));
+    for found in ingresses.iter() {
+        out.add(Kind::Ingress, &found.name, &found.value.fragment, &found.needs);
     }
-    found
+    ingresses.iter().flat_map(|found| &found.value.certificates).collect()
+}
+
+fn lower_one(key: &ObjectKey, ingress: &Ingress, is_ours: bool, view: &View<'_>) -> Lowered {
+    let generation = ingress.metadata.generation.unwrap_or(0);
+    if !is_ours {
+        let verdict = Verdict { generation, force: Force::Foreign, ..Verdict::default() };
+        return Lowered { fragment: Fragment::with_hosts(None, verdict), certificates: Vec::new() };
+    }
+    let mut lowering = Lowering { key, view, problems: Vec::new() };
+    let route = lowering.route(ingress);
+    let mut problems = lowering.problems;
+    let mut certificates = Vec::new();
+    let tls = ingress.spec.as_ref().and_then(|spec| spec.tls.as_deref()).unwrap_or_default();
+    for (index, tls) in tls.iter().enumerate() {
+        match certificate(key, tls, view) {
+            Ok(certificate) => certificates.extend(certificate),
+            Err(sentence) => {
+                let field = format!("spec.tls[{index}].secretName");
+                problems.push(Problem::new(Reason::InvalidCertificateRef, field, sentence));
+            }
+        }
+    }
+    let mut force = Force::Nothing;
+    let resource = route.map(|route| {
+        force = Force::Current;
+        for problem in problems.iter_mut().filter(|problem| problem.concern == Concern::Acceptance) {
+            problem.concern = Concern::PartialInvalidity;
+        }
+        resource(wire_key(Kind::Ingress, key), generation, Body::Route(route))
+    });
+    let verdict = Verdict { generation, force, problems, ..Verdict::default() };
+    Lowered { fragment: Fragment::with_hosts(resource, verdict), certificates }
 }
 
 /// The certificate of an entry, nothing where it leaves that to the Gateways.
-fn certificate(
-    ingress: &ObjectKey,
-    tls: &IngressTLS,
-    certificates: &mut Certificates<'_>,
-    out: &mut Output,
-) -> Result<Option<IngressCertificate>, String> {
+fn certificate(ingress: &ObjectKey, tls: &IngressTLS, view: &View<'_>) -> Result<Option<IngressCertificate>, String> {
     let Some(secret) = tls.secret_name.as_deref().filter(|name| !name.is_empty()) else { return Ok(None) };
-    let certificate = certificates.resolve(&ObjectKey::new(&ingress.namespace, secret), out)?;
+    let certificate = certificate::resolve(&ObjectKey::new(&ingress.namespace, secret), view)?;
     let hosts = tls.hosts.clone().unwrap_or_default();
     Ok(Some(IngressCertificate { ingress: wire_key(Kind::Ingress, ingress), hosts, certificate }))
 }
 
-struct Lowering<'l, 'i, 'a, 'o> {
+struct Lowering<'l, 'a> {
     key: &'l ObjectKey,
-    backends: &'l Backends<'i, 'a>,
+    view: &'l View<'a>,
     problems: Vec<Problem>,
-    out: &'o mut Output,
 }
 
-impl Lowering<'_, '_, '_, '_> {
+impl Lowering<'_, '_> {
     /// The route of an Ingress, nothing where no path of it can be served.
     fn route(&mut self, ingress: &Ingress) -> Option<wire::Route> {
         let empty = IngressSpec::default();
@@ -208,8 +222,7 @@ impl Lowering<'_, '_, '_, '_> {
             }
         };
         let from = Referrer { group: "networking.k8s.io", kind: "Ingress", namespace };
-        self.backends
-            .resolve(from, reference, self.out)
+        backend::resolve(from, reference, self.view)
             .map_err(|(reason, sentence)| {
                 self.problems.push(Problem::new(reason, field, sentence).with_concern(Concern::References));
             })

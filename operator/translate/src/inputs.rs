@@ -167,7 +167,7 @@ pub struct Inputs {
     /// For objects of ours that are invalid now: the object as it was when last accepted.
     pub last_accepted: LastAccepted,
     /// Who holds which host.
-    pub claims: Claims,
+    pub claims: Arc<Claims>,
 }
 
 /// The objects of ours as they were when last accepted. Entries of objects that are valid now, or gone, do no harm.

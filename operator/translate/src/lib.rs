@@ -1,7 +1,8 @@
 //! Pure translation: Kubernetes objects in, keyed resources and verdicts out.
 //!
 //! ```text
-//! Inputs -> classes -> pools -> gateways -> HTTPRoutes -> Ingresses -> malformed objects -> hosts -> default listeners -> Translation
+//! Inputs -> classes -> pools -> Gateways -> HTTPRoutes -> Ingresses -> Services and Secrets that these refer to
+//!        -> malformed objects -> hosts -> default listeners -> Translation
 //! ```
 //!
 //! [`Translator::translate`] is the table of contents: each step judges one kind and emits its resources. Steps only
@@ -37,8 +38,10 @@ mod output;
 mod rule;
 mod time;
 mod verdict;
+mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use headgate_snapshot::{Key, Resource};
 
@@ -49,58 +52,75 @@ pub use inputs::{
 };
 pub use verdict::{Concern, Force, HostVerdict, ListenerVerdict, ParentVerdict, Problem, Reason, Verdict};
 
-use backend::Backends;
-use certificate::{Certificates, Checks};
+use gateway::Gateways;
+use http_route::Routes;
 use index::Index;
+use ingress::Ingresses;
 use matching::Expressions;
+use origin_pool::{Pools, ServicePools};
 use output::Output;
+use view::{Need, View};
 
 /// Everything that follows from the inputs.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Translation {
     /// What proxies get, in the order of the keys, each key once.
-    pub resources: Vec<Resource>,
+    pub resources: Vec<Arc<Resource>>,
     /// Keys for which proxies keep what they have.
     pub holds: BTreeSet<Key>,
     /// Exactly one verdict an object of a kind that headgate governs.
-    pub verdicts: BTreeMap<ObjectRef, Verdict>,
+    pub verdicts: BTreeMap<ObjectRef, Arc<Verdict>>,
     /// Who holds which host from now on: the claims of the next inputs.
-    pub claims: Claims,
+    pub claims: Arc<Claims>,
     /// Every Secret and ConfigMap that was looked for, found or not: what whoever feeds translate must read.
     pub references: BTreeSet<Reference>,
 }
 
-/// Translates one world after the other, and remembers what is costly and follows from little: which regular
-/// expressions are valid, and what is in which Secret.
+/// Translates one world after the other, and remembers what became of each object: an edit costs what it touches, and
+/// a walk over the rest. What did not change keeps its allocations.
 #[derive(Debug, Default)]
 pub struct Translator {
+    options: Options,
+    index: Index,
+    gateways: Gateways,
+    pools: Pools,
+    routes: Routes,
+    ingresses: Ingresses,
+    service_pools: ServicePools,
     expressions: Expressions,
-    checks: Checks,
 }
 
 impl Translator {
     /// Translates the world.
     pub fn translate(&mut self, inputs: &Inputs) -> Translation {
-        let Self { expressions, checks } = self;
-        let index = Index::new(inputs);
-        let backends = Backends::new(inputs, &index);
-        let mut certificates = Certificates::new(inputs, checks);
+        if self.options != inputs.options {
+            *self = Self { options: inputs.options.clone(), ..Self::default() };
+        }
+        let Self { options: _, index, gateways, pools, routes, ingresses, service_pools, expressions } = self;
+        let mut changed = index.follow(inputs);
+        let view = View::new(inputs, index);
         let mut out = Output::default();
 
         let classes = class::lower(inputs, &mut out);
-        origin_pool::lower(inputs, &index, &mut out);
-        let gateways = gateway::lower(inputs, &classes, &index, &mut certificates, &mut out);
-        http_route::lower(inputs, &gateways, &backends, expressions, &mut out);
-        let ingress_certificates = ingress::lower(inputs, &classes, &backends, &mut certificates, &mut out);
+        origin_pool::lower(inputs, &view, &changed, pools, &mut out);
+        gateway::lower(inputs, &classes, &view, &mut changed, gateways, &mut out);
+        http_route::lower(inputs, gateways, &view, &changed, (routes, expressions), &mut out);
+        let ingress_certificates = ingress::lower(inputs, &classes, &view, &changed, ingresses, &mut out);
+        // After all that refer to Services and Secrets.
+        origin_pool::lower_services(inputs, &view, &changed, service_pools, &mut out);
+        certificate::lower(index, &mut out);
         malformed::judge(inputs, &mut out);
         // After all that ask for hosts, and before the listeners that only those who got theirs need.
         let claims = host_claim::settle(inputs, &mut out);
-        default_listeners::lower(&gateways, &ingress_certificates, &mut out);
+        default_listeners::lower(gateways, &ingress_certificates, &mut out);
 
-        expressions.turn();
-        checks.turn();
-        let Output { resources, holds, verdicts, references } = out;
-        Translation { resources: resources.into_values().collect(), holds, verdicts, claims, references }
+        let Output { mut resources, holds, verdicts, needs } = out;
+        resources.sort_by(|one, other| one.key.cmp(&other.key));
+        let references = needs.into_iter().filter_map(|need| match need {
+            Need::Object(reference) => Some(reference),
+            Need::Service { .. } | Need::Certificate(_) => None,
+        });
+        Translation { resources, holds, verdicts, claims, references: references.collect() }
     }
 }
 

@@ -4,12 +4,23 @@ use headgate_crds::gateway_api::{Gateway, Listener, ListenerTls, RouteGroupKind,
 use headgate_snapshot::{Key, Protocol};
 
 use crate::allowed_routes::{self, Admission};
-use crate::certificate::Certificates;
+use crate::certificate;
 use crate::host::{ANY_HOST, mistake_in_host};
-use crate::index::{Index, Referrer, Target};
+use crate::index::{Referrer, Target};
 use crate::inputs::ObjectKey;
-use crate::output::Output;
 use crate::verdict::{Concern, Problem, Reason};
+use crate::view::View;
+
+/// A listener as routes see it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct AttachPoint {
+    pub(crate) name: String,
+    pub(crate) port: u32,
+    /// `*` for all hosts.
+    pub(crate) hostname: String,
+    pub(crate) is_accepted: bool,
+    pub(crate) admission: Admission,
+}
 
 /// A listener as far as it could be read.
 #[derive(Debug)]
@@ -20,7 +31,7 @@ pub(crate) struct Draft<'a> {
     /// `*` for all hosts.
     pub(crate) hostname: &'a str,
     pub(crate) certificates: Vec<Key>,
-    pub(crate) admission: Admission<'a>,
+    pub(crate) admission: Admission,
     pub(crate) kinds: Vec<RouteGroupKind>,
     pub(crate) problems: Vec<Problem>,
 }
@@ -30,13 +41,17 @@ impl Draft<'_> {
     pub(crate) fn is_accepted(&self) -> bool {
         !self.problems.iter().any(|problem| matches!(problem.concern, Concern::Acceptance | Concern::Conflict))
     }
-}
 
-/// What the certificates of a listener are looked up with.
-pub(crate) struct Lookup<'i, 'a, 'o> {
-    pub(crate) index: &'i Index<'a>,
-    pub(crate) certificates: &'i mut Certificates<'a>,
-    pub(crate) out: &'o mut Output,
+    /// The listener as routes see it. One that serves none of their kinds admits none of them.
+    pub(crate) fn attach_point(&self) -> AttachPoint {
+        AttachPoint {
+            name: self.name.to_owned(),
+            port: self.port,
+            hostname: self.hostname.to_owned(),
+            is_accepted: self.is_accepted(),
+            admission: if self.kinds.is_empty() { Admission::None } else { self.admission.clone() },
+        }
+    }
 }
 
 /// Judges a listener.
@@ -44,7 +59,7 @@ pub(crate) fn draft<'a>(
     gateway: &'a Gateway,
     key: &ObjectKey,
     position: usize,
-    lookup: &mut Lookup<'_, '_, '_>,
+    view: &View<'_>,
     unenforced: &mut Vec<String>,
 ) -> Draft<'a> {
     let Listener { name, hostname, port, protocol, tls, allowed_routes } = &gateway.spec.listeners[position];
@@ -66,7 +81,7 @@ pub(crate) fn draft<'a>(
     let certificates = match (protocol, tls) {
         (Protocol::Https, Some(tls)) => {
             check_tls(gateway, tls, &field, unenforced, &mut problems);
-            resolve_certificates(tls, key, &field, lookup, &mut problems)
+            resolve_certificates(tls, key, &field, view, &mut problems)
         }
         (Protocol::Https, None) => {
             let sentence = "an HTTPS listener needs tls.certificateRefs; name a Secret of type kubernetes.io/tls";
@@ -145,7 +160,7 @@ fn resolve_certificates(
     tls: &ListenerTls,
     gateway: &ObjectKey,
     field: &str,
-    lookup: &mut Lookup<'_, '_, '_>,
+    view: &View<'_>,
     problems: &mut Vec<Problem>,
 ) -> Vec<Key> {
     let field = format!("{field}.tls.certificateRefs");
@@ -156,7 +171,7 @@ fn resolve_certificates(
     }
     let mut keys = Vec::new();
     for (index, reference) in tls.certificate_refs.iter().enumerate() {
-        match resolve_certificate(reference, gateway, lookup) {
+        match resolve_certificate(reference, gateway, view) {
             Ok(key) if keys.contains(&key) => {}
             Ok(key) => keys.push(key),
             Err((reason, sentence)) => problems.push(Problem::new(reason, format!("{field}[{index}]"), sentence)),
@@ -168,7 +183,7 @@ fn resolve_certificates(
 fn resolve_certificate(
     reference: &SecretObjectReference,
     gateway: &ObjectKey,
-    lookup: &mut Lookup<'_, '_, '_>,
+    view: &View<'_>,
 ) -> Result<Key, (Reason, String)> {
     let SecretObjectReference { group, kind, name, namespace } = reference;
     let group = group.as_deref().unwrap_or_default();
@@ -183,7 +198,7 @@ fn resolve_certificate(
         kind: "Gateway",
         namespace: &gateway.namespace,
     };
-    if !lookup.index.permits(from, Target { group, kind, namespace, name }) {
+    if !view.permits(from, Target { group, kind, namespace, name }) {
         let sentence = format!(
             "Secret {namespace}/{name} is in another namespace; a ReferenceGrant in {namespace} must allow Gateways \
              of {} to refer to it",
@@ -191,8 +206,6 @@ fn resolve_certificate(
         );
         return Err((Reason::RefNotPermitted, sentence));
     }
-    lookup
-        .certificates
-        .resolve(&ObjectKey::new(namespace, name), lookup.out)
+    certificate::resolve(&ObjectKey::new(namespace, name), view)
         .map_err(|sentence| (Reason::InvalidCertificateRef, sentence))
 }

@@ -1,5 +1,7 @@
 //! Objects that could not be read.
 
+use std::sync::Arc;
+
 use crate::inputs::{Inputs, Kind};
 use crate::output::{Output, wire_key};
 use crate::verdict::{Force, Verdict};
@@ -9,6 +11,7 @@ use crate::verdict::{Force, Verdict};
 pub(crate) fn judge(inputs: &Inputs, out: &mut Output) {
     for (object, problem) in &inputs.malformed {
         if let Some(verdict) = out.verdicts.get_mut(object) {
+            let verdict = Arc::make_mut(verdict);
             if !verdict.problems.contains(problem) {
                 verdict.problems.insert(0, problem.clone());
                 if verdict.force == Force::Current {
@@ -25,6 +28,6 @@ pub(crate) fn judge(inputs: &Inputs, out: &mut Output) {
             }
         };
         let verdict = Verdict { force, problems: vec![problem.clone()], ..Verdict::default() };
-        out.verdicts.insert(object.clone(), verdict);
+        out.verdicts.insert(object.clone(), Arc::new(verdict));
     }
 }

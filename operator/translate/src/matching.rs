@@ -1,23 +1,38 @@
 //! Matches of rules: path, method, headers and query parameters.
 
+use std::collections::BTreeMap;
+
 use headgate_crds::gateway_api::{HttpPathMatch, HttpRouteMatch, HttpValueMatch};
 use headgate_snapshot as wire;
 use headgate_snapshot::{Expression, PathMatchType};
 
 use crate::filter::mistake_in_header_name;
-use crate::memo::Memo;
 use crate::verdict::{Problem, Reason};
 
 const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
 
-/// What is wrong with the regular expressions that were checked, in this translation or the one before: many routes
-/// tend to share one, and most stay as they are.
-pub(crate) type Expressions = Memo<String, Option<String>>;
+/// Most expressions that are remembered. Then all are forgotten, which costs time and nothing else.
+const EXPRESSIONS_KNOWN: usize = 20_000;
 
-/// What is wrong with an expression, as a sentence.
-fn mistake_in_expression(expression: &str, known: &mut Expressions) -> Option<String> {
-    let find = || Expression::new(expression).err().map(|error| format!("\"{expression}\" {error}"));
-    known.recall(&expression.to_owned(), |_| true, find).clone()
+/// What is wrong with the regular expressions that were checked: many routes tend to share one, and all are lowered
+/// again when their Gateway changes.
+#[derive(Debug, Default)]
+pub(crate) struct Expressions(BTreeMap<String, Option<String>>);
+
+impl Expressions {
+    /// What is wrong with an expression, as a sentence.
+    fn mistake_in(&mut self, expression: &str) -> Option<String> {
+        let Self(known) = self;
+        if let Some(known) = known.get(expression) {
+            return known.clone();
+        }
+        if known.len() >= EXPRESSIONS_KNOWN {
+            known.clear();
+        }
+        let mistake = Expression::new(expression).err().map(|error| format!("\"{expression}\" {error}"));
+        known.insert(expression.to_owned(), mistake.clone());
+        mistake
+    }
 }
 
 /// The match of a rule that has none: every request.
@@ -77,7 +92,7 @@ fn lower_path(
     let (path_type, mistake) = match written_type {
         "Exact" => (PathMatchType::Exact, mistake_in_path(value)),
         "PathPrefix" => (PathMatchType::Prefix, mistake_in_path(value)),
-        "RegularExpression" => (PathMatchType::Regex, mistake_in_expression(value, expressions)),
+        "RegularExpression" => (PathMatchType::Regex, expressions.mistake_in(value)),
         other => {
             let sentence = format!("\"{other}\" is none of Exact, PathPrefix and RegularExpression");
             problems.push(Problem::new(Reason::UnsupportedValue, format!("{field}.path.type"), sentence));
@@ -139,7 +154,7 @@ fn lower_values(
         let regex = match match_type.as_deref() {
             None | Some("Exact") => false,
             Some("RegularExpression") => {
-                if let Some(sentence) = mistake_in_expression(value, expressions) {
+                if let Some(sentence) = expressions.mistake_in(value) {
                     problems.push(Problem::new(Reason::Invalid, format!("{field}.{list}[{index}].value"), sentence));
                 }
                 true

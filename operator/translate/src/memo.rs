@@ -1,74 +1,143 @@
-//! Pure results that outlive a translation, because they are costly and follow from little.
+//! Pure results that outlive a translation: the one mechanism by which an edit costs what it changes.
+//!
+//! A result stands for a name (an object's key, mostly). It follows from a subject, which is compared, and from what
+//! was looked at through a [`View`] while it was found. It is found anew where the subject is another, or where
+//! something that was looked at has changed; otherwise the one before is taken, and with it the allocations that whoever
+//! comes later recognises.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
+use std::fmt;
+use std::sync::Arc;
 
-/// Results by key. One that a whole translation did not ask for is dropped at its end.
+use crate::view::{Changed, Mark, Need, View};
+
+/// An object as a subject: objects are never changed, only replaced, so the same allocation has the same content. The
+/// allocation is kept, so that no other object can take its place.
+pub(crate) struct Same<T>(pub(crate) Arc<T>);
+
+impl<T> Same<T> {
+    pub(crate) fn of(object: &Arc<T>) -> Self {
+        Self(Arc::clone(object))
+    }
+}
+
+impl<T> PartialEq for Same<T> {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl<T> fmt::Debug for Same<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Some objects are secret.
+        f.write_str("Same")
+    }
+}
+
+/// Results by name, in the order of the names.
 #[derive(Debug)]
-pub(crate) struct Memo<K, V> {
-    /// Found in this translation, or asked for again.
-    now: BTreeMap<K, V>,
-    /// Of the translation before, not yet asked for.
-    before: BTreeMap<K, V>,
+pub(crate) struct Memo<N, S, T> {
+    results: Vec<Found<N, S, T>>,
 }
 
-impl<K, V> Default for Memo<K, V> {
+/// One result.
+#[derive(Debug)]
+pub(crate) struct Found<N, S, T> {
+    pub(crate) name: N,
+    subject: S,
+    reads: Box<[Mark]>,
+    /// What it needs to be there beside it.
+    pub(crate) needs: Box<[Need]>,
+    pub(crate) value: T,
+}
+
+impl<N, S, T> Default for Memo<N, S, T> {
     fn default() -> Self {
-        Self { now: BTreeMap::new(), before: BTreeMap::new() }
+        Self { results: Vec::new() }
     }
 }
 
-impl<K: Clone + Ord, V> Memo<K, V> {
-    /// The result for a key: the one of this translation, that of the one before if it still holds, else a new one.
-    pub(crate) fn recall(&mut self, key: &K, holds: impl FnOnce(&V) -> bool, find: impl FnOnce() -> V) -> &V {
-        let Self { now, before } = self;
-        now.entry(key.clone()).or_insert_with(|| before.remove(key).filter(holds).unwrap_or_else(find))
+impl<N: Clone + Ord, S: PartialEq, T> Memo<N, S, T> {
+    /// Brings the results in step with the subjects, which come in the order of their names, each once.
+    pub(crate) fn follow<'n>(
+        &mut self,
+        subjects: impl IntoIterator<Item = (&'n N, S)>,
+        changed: &Changed,
+        view: &View<'_>,
+        mut find: impl FnMut(&N, &S) -> T,
+    ) where
+        N: 'n,
+    {
+        let mut before = std::mem::take(&mut self.results).into_iter().peekable();
+        self.results.reserve(before.len());
+        for (name, subject) in subjects {
+            while before.next_if(|found| found.name.cmp(name) == Ordering::Less).is_some() {}
+            let known = before.next_if(|found| found.name == *name);
+            let known = known.filter(|found| found.subject == subject && !changed.touches(&found.reads));
+            let found = known.unwrap_or_else(|| {
+                let value = find(name, &subject);
+                let (reads, needs) = view.take();
+                Found { name: name.clone(), subject, reads, needs, value }
+            });
+            self.results.push(found);
+        }
     }
 
-    /// Ends a translation.
-    pub(crate) fn turn(&mut self) {
-        self.before = std::mem::take(&mut self.now);
+    /// All results.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Found<N, S, T>> {
+        self.results.iter()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::index::Index;
+    use crate::inputs::{Inputs, ObjectKey};
+    use crate::view::Table;
 
-    /// Asks for each key of each translation, and compares the keys that had to be found.
-    fn check(translations: &[&[&'static str]], holds: bool, expected: &[&str]) {
+    /// Follows worlds of (name, subject), where a result looks at the Service of its name, and compares the names that
+    /// had to be found in each.
+    #[track_caller]
+    fn check(worlds: &[(&[(u8, char)], &[u8])], expected: &[&[u8]]) {
+        let (inputs, index) = (Inputs::default(), Index::default());
+        let view = View::new(&inputs, &index);
+        let key = |name: u8| ObjectKey::new("", name.to_string());
         let mut memo = Memo::default();
-        let mut found = Vec::new();
-        for keys in translations {
-            for key in *keys {
-                assert_eq!(
-                    memo.recall(
-                        key,
-                        |_| holds,
-                        || {
-                            found.push(*key);
-                            key.len()
-                        }
-                    ),
-                    &key.len()
-                );
-            }
-            memo.turn();
+        let mut found: Vec<Vec<u8>> = Vec::new();
+        for (subjects, touched) in worlds {
+            let mut changed = Changed::default();
+            touched.iter().for_each(|name| changed.add(Table::Service, &key(*name)));
+            let mut now = Vec::new();
+            memo.follow(subjects.iter().map(|(name, subject)| (name, *subject)), &changed, &view, |name, subject| {
+                view.service(&key(*name));
+                now.push(*name);
+                (*name, *subject)
+            });
+            found.push(now);
+            let results: Vec<_> = memo.iter().map(|found| found.value).collect();
+            assert_eq!(results, *subjects, "the results belong to the subjects");
         }
-        assert_eq!(found, expected, "{translations:?}");
+        assert_eq!(found, expected);
     }
 
     #[test]
-    fn a_result_is_found_once_while_each_translation_asks_for_it() {
-        check(&[&["a", "b", "a"], &["b", "a"], &["a"]], true, &["a", "b"]);
+    fn a_result_is_found_once_while_its_subject_stays() {
+        check(&[(&[(1, 'a'), (2, 'b')], &[]), (&[(1, 'a'), (2, 'b')], &[])], &[&[1, 2], &[]]);
     }
 
     #[test]
-    fn a_result_that_a_translation_did_not_ask_for_is_dropped() {
-        check(&[&["a", "b"], &["a"], &["a", "b"]], true, &["a", "b", "b"]);
+    fn a_result_of_another_subject_is_found_anew() {
+        check(&[(&[(1, 'a'), (2, 'b')], &[]), (&[(1, 'x'), (2, 'b'), (3, 'c')], &[])], &[&[1, 2], &[1, 3]]);
     }
 
     #[test]
-    fn a_result_that_holds_no_longer_is_found_again_once() {
-        check(&[&["a"], &["a", "a"]], false, &["a", "a"]);
+    fn a_result_that_looked_at_what_changed_is_found_anew() {
+        check(&[(&[(1, 'a'), (2, 'b')], &[]), (&[(1, 'a'), (2, 'b')], &[2, 9])], &[&[1, 2], &[2]]);
+    }
+
+    #[test]
+    fn a_result_that_was_not_asked_for_is_dropped() {
+        check(&[(&[(1, 'a'), (2, 'b')], &[]), (&[(2, 'b')], &[]), (&[(1, 'a'), (2, 'b')], &[])], &[&[1, 2], &[], &[1]]);
     }
 }

@@ -1,32 +1,53 @@
 //! What the steps of a translation write to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use headgate_snapshot::resource::Body;
 use headgate_snapshot::{Key, Resource};
 
-use crate::inputs::{Kind, ObjectKey, ObjectRef, Reference, ReferredKind};
+use crate::host_claim;
+use crate::inputs::{Kind, ObjectKey, ObjectRef};
 use crate::verdict::Verdict;
+use crate::view::Need;
 
-/// Resources, holds and verdicts so far, sorted.
+/// What became of one object. It is shared, so that an object that did not change costs no copy.
+#[derive(Clone, Debug)]
+pub(crate) struct Fragment {
+    pub(crate) resource: Option<Arc<Resource>>,
+    pub(crate) verdict: Arc<Verdict>,
+}
+
+impl Fragment {
+    /// An object that asks for the hosts of its resource, as if it got them all.
+    pub(crate) fn with_hosts(resource: Option<Arc<Resource>>, mut verdict: Verdict) -> Self {
+        verdict.hosts = resource.as_deref().map(host_claim::all_held).unwrap_or_default();
+        Self { resource, verdict: Arc::new(verdict) }
+    }
+}
+
+/// Resources, holds and verdicts so far.
 #[derive(Debug, Default)]
 pub(crate) struct Output {
-    pub(crate) resources: BTreeMap<Key, Resource>,
+    /// Each key once, in no order.
+    pub(crate) resources: Vec<Arc<Resource>>,
     pub(crate) holds: BTreeSet<Key>,
-    pub(crate) verdicts: BTreeMap<ObjectRef, Verdict>,
-    pub(crate) references: BTreeSet<Reference>,
+    pub(crate) verdicts: BTreeMap<ObjectRef, Arc<Verdict>>,
+    /// What must be emitted beside, because an object refers to it.
+    pub(crate) needs: BTreeSet<Need>,
 }
 
 impl Output {
-    /// Adds a resource that any proxy can enforce.
-    pub(crate) fn emit(&mut self, key: Key, generation: i64, body: Body) {
-        self.emit_requiring(key, generation, Vec::new(), body);
-    }
-
-    /// Adds a resource that a proxy must not enforce without knowing these features.
-    pub(crate) fn emit_requiring(&mut self, key: Key, generation: i64, requires: Vec<String>, body: Body) {
-        let resource = Resource { key: Some(key.clone()), generation, requires, body: Some(body) };
-        self.resources.insert(key, resource);
+    /// Adds what became of an object.
+    pub(crate) fn add(&mut self, kind: Kind, key: &ObjectKey, fragment: &Fragment, needs: &[Need]) {
+        let Fragment { resource, verdict } = fragment;
+        self.resources.extend(resource.iter().cloned());
+        self.verdicts.insert(ObjectRef::new(kind, key.clone()), Arc::clone(verdict));
+        for need in needs {
+            if !self.needs.contains(need) {
+                self.needs.insert(need.clone());
+            }
+        }
     }
 
     /// Lets proxies keep what they have for a key.
@@ -34,20 +55,25 @@ impl Output {
         self.holds.insert(key);
     }
 
-    /// Tells that an object refers to a Secret or ConfigMap, which is looked for.
-    pub(crate) fn refer(&mut self, kind: ReferredKind, key: &ObjectKey) {
-        self.references.insert(Reference { kind, key: key.clone() });
-    }
-
     /// Adds the verdict on an object.
     pub(crate) fn judge(&mut self, kind: Kind, key: &ObjectKey, verdict: Verdict) {
-        self.verdicts.insert(ObjectRef::new(kind, key.clone()), verdict);
+        self.verdicts.insert(ObjectRef::new(kind, key.clone()), Arc::new(verdict));
     }
 
-    /// The verdict on the object that a resource came from.
+    /// The verdict on an object, to change.
     pub(crate) fn verdict_of(&mut self, kind: Kind, key: &ObjectKey) -> &mut Verdict {
-        self.verdicts.entry(ObjectRef::new(kind, key.clone())).or_default()
+        Arc::make_mut(self.verdicts.entry(ObjectRef::new(kind, key.clone())).or_default())
     }
+}
+
+/// A resource that any proxy can enforce.
+pub(crate) fn resource(key: Key, generation: i64, body: Body) -> Arc<Resource> {
+    requiring(key, generation, Vec::new(), body)
+}
+
+/// A resource that a proxy must not enforce without knowing these features.
+pub(crate) fn requiring(key: Key, generation: i64, requires: Vec<String>, body: Body) -> Arc<Resource> {
+    Arc::new(Resource { key: Some(key), generation, requires, body: Some(body) })
 }
 
 /// The key on the wire of an object.

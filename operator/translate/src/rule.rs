@@ -8,14 +8,14 @@ use headgate_crds::gateway_api::{GATEWAY_API_GROUP, HttpBackendRef, HttpRouteRul
 use headgate_snapshot as wire;
 use headgate_snapshot::rule::Action;
 
-use crate::backend::{BackendReference, Backends, PortReference};
+use crate::backend::{self, BackendReference, PortReference};
 use crate::filter::{self, Place};
 use crate::index::Referrer;
 use crate::inputs::ObjectKey;
 use crate::matching::{self, Expressions};
-use crate::output::Output;
 use crate::time::milliseconds;
 use crate::verdict::{Concern, Problem, Reason};
+use crate::view::View;
 
 const DEFAULT_WEIGHT: i32 = 1;
 const MAX_WEIGHT: i32 = 1_000_000;
@@ -24,13 +24,12 @@ const MAX_WEIGHT: i32 = 1_000_000;
 const NO_BACKEND_LIMIT_MS: u64 = 365 * 24 * 3_600_000;
 
 /// What rules are lowered with.
-pub(crate) struct Lowering<'l, 'i, 'a> {
+pub(crate) struct Lowering<'l, 'a> {
     pub(crate) route: &'l ObjectKey,
-    pub(crate) backends: &'l Backends<'i, 'a>,
+    pub(crate) view: &'l View<'a>,
     pub(crate) expressions: &'l mut Expressions,
     pub(crate) problems: &'l mut Vec<Problem>,
     pub(crate) unenforced: &'l mut Vec<String>,
-    pub(crate) out: &'l mut Output,
 }
 
 /// What became of a rule.
@@ -44,7 +43,7 @@ pub(crate) enum Lowered {
     Dropped,
 }
 
-impl Lowering<'_, '_, '_> {
+impl Lowering<'_, '_> {
     /// Lowers one rule.
     pub(crate) fn rule(&mut self, rule: &HttpRouteRule, field: &str) -> Lowered {
         let HttpRouteRule { name, matches, filters, backend_refs, timeouts, retry, session_persistence } = rule;
@@ -143,7 +142,7 @@ impl Lowering<'_, '_, '_> {
             name,
             port: port.map(PortReference::Number),
         };
-        let mut pool = match self.backends.resolve(from, to, self.out) {
+        let mut pool = match backend::resolve(from, to, self.view) {
             Ok(pool) => Some(pool),
             Err((reason, sentence)) => {
                 self.problems.push(Problem::new(reason, field, sentence).with_concern(Concern::References));

@@ -199,11 +199,12 @@ impl Frontends {
             };
             let mut group = Arc::unwrap_or_clone(group.unwrap_or_default());
             for (host, Edit { removed, added }) in hosts {
-                let before = group.hosts.get(&host).map(|table| table.routes()).unwrap_or_default();
-                let kept = before.iter().filter(|route| !removed.contains(route.key()));
-                let routes: Vec<Arc<Route>> = kept.chain(added.values().copied()).cloned().collect();
-                let table = (!routes.is_empty()).then(|| Arc::new(HostTable::new(&host, routes)));
-                group.hosts.put(&host, table);
+                let added = added.into_values();
+                let table = match group.hosts.get(&host) {
+                    Some(before) => before.edited(&host, &removed, added),
+                    None => HostTable::new(&host, added),
+                };
+                group.hosts.put(&host, (!table.is_empty()).then(|| Arc::new(table)));
             }
             match &place {
                 Place::Defaults => frontend.defaults = Some(Arc::new(group)),

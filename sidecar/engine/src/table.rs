@@ -7,18 +7,22 @@
 //! never be met behind a rule for `/`. The hosts of a pool come last.
 //!
 //! Exact paths and prefixes share one tree of path elements, so that the work grows with the path and not with
-//! the number of routes. Regular expressions are tried one by one, and so are matches of one path that differ in
+//! the number of routes, and an edit copies the nodes on the way to its path alone. Regular expressions are tried one by one, and so are matches of one path that differ in
 //! method, headers or query alone.
 
 use std::cmp::{Ordering, Reverse};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use headgate_snapshot::Key;
+use smallvec::SmallVec;
 
 use crate::matcher::{Conditions, Request};
 use crate::route::{Match, PathPattern, Route, Rule, Source};
 
-const ROOT: usize = 0;
+/// Routes that are taken out of a table one by one. Where it is more, the table is built anew.
+const MOST_EDITED: usize = 64;
 
 /// One alternative of one rule of a route.
 #[derive(Clone, Debug)]
@@ -73,88 +77,134 @@ pub(crate) struct Found<'a> {
     pub(crate) prefix_length: usize,
 }
 
-/// One path element in the tree.
-#[derive(Debug, Default)]
+/// One path element in the tree. Tables share the nodes that they have in common.
+#[derive(Clone, Debug, Default)]
 struct Node {
-    parent: usize,
-    children: HashMap<Box<str>, usize>,
+    children: HashMap<Arc<str>, Arc<Node>>,
     /// Those whose path ends here.
     exact: Vec<Candidate>,
     /// Those whose prefix ends here.
     prefix: Vec<Candidate>,
 }
 
+impl Node {
+    /// The node of a path below this one, made where it is missing. Nodes of another table are copied.
+    fn grow<'n>(&'n mut self, path: &str) -> &'n mut Self {
+        path.split('/')
+            .skip(1)
+            .fold(self, |node, element| Arc::make_mut(node.children.entry(Arc::from(element)).or_default()))
+    }
+
+    /// Takes a route out of the node of a path, and out of the tree the nodes that nothing is left of.
+    fn prune<'p>(&mut self, mut path: impl Iterator<Item = &'p str>, route: &Key) {
+        let Some(element) = path.next() else {
+            self.exact.retain(|candidate| candidate.route.key != *route);
+            self.prefix.retain(|candidate| candidate.route.key != *route);
+            return;
+        };
+        let Some(child) = self.children.get_mut(element) else { return };
+        let child = Arc::make_mut(child);
+        child.prune(path, route);
+        if child.children.is_empty() && child.exact.is_empty() && child.prefix.is_empty() {
+            self.children.remove(element);
+        }
+    }
+}
+
 /// The routes of one host pattern on one listener.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct HostTable {
     routes: Vec<Arc<Route>>,
-    nodes: Vec<Node>,
+    root: Arc<Node>,
     regexes: Vec<Candidate>,
-    /// The pool that has this host, the oldest of several.
-    pool: Option<Candidate>,
+    /// The pools that have this host, the oldest first.
+    pools: Vec<Candidate>,
 }
 
 impl HostTable {
-    pub(crate) fn new(host: &str, routes: Vec<Arc<Route>>) -> Self {
-        let mut table = Self { routes, nodes: vec![Node::default()], regexes: Vec::new(), pool: None };
-        for candidate in table.routes.iter().flat_map(|route| candidates(route, host)).collect::<Vec<_>>() {
-            table.add(candidate);
-        }
-        let lists = table.nodes.iter_mut().flat_map(|node| [&mut node.exact, &mut node.prefix]);
-        for list in lists.chain([&mut table.regexes]) {
-            list.sort_unstable_by(Candidate::precedence);
-        }
+    /// A table of these routes.
+    pub(crate) fn new<'r>(host: &str, routes: impl IntoIterator<Item = &'r Arc<Route>>) -> Self {
+        let mut table = Self::default();
+        table.add_all(host, routes);
         table
     }
 
-    pub(crate) fn routes(&self) -> &[Arc<Route>] {
-        &self.routes
+    /// The table without some routes and with others, which costs what these cost, and a walk over the rest.
+    pub(crate) fn edited<'r>(
+        &'r self,
+        host: &str,
+        removed: &BTreeSet<&Key>,
+        added: impl IntoIterator<Item = &'r Arc<Route>>,
+    ) -> Self {
+        let is_removed = |route: &&Arc<Route>| removed.contains(route.key());
+        if removed.len() > MOST_EDITED {
+            return Self::new(host, self.routes.iter().filter(|route| !is_removed(route)).chain(added));
+        }
+        let mut table = self.clone();
+        for route in self.routes.iter().filter(is_removed) {
+            table.remove(host, route);
+        }
+        table.add_all(host, added);
+        table
+    }
+
+    /// Whether no route is left.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.routes.is_empty()
+    }
+
+    fn remove(&mut self, host: &str, route: &Arc<Route>) {
+        self.routes.retain(|known| !Arc::ptr_eq(known, route));
+        let is_other = |candidate: &Candidate| candidate.route.key != route.key;
+        self.regexes.retain(is_other);
+        self.pools.retain(is_other);
+        for candidate in candidates(route, host) {
+            if let PathPattern::Exact(path) | PathPattern::Prefix(path) = &candidate.matching().path {
+                Arc::make_mut(&mut self.root).prune(path.split('/').skip(1), &route.key);
+            }
+        }
+    }
+
+    fn add_all<'r>(&mut self, host: &str, routes: impl IntoIterator<Item = &'r Arc<Route>>) {
+        for route in routes {
+            self.routes.push(Arc::clone(route));
+            candidates(route, host).for_each(|candidate| self.add(candidate));
+        }
+        self.regexes.sort_by(Candidate::precedence);
+        self.pools.sort_by(Candidate::precedence);
     }
 
     fn add(&mut self, candidate: Candidate) {
         if candidate.route.source == Source::PoolHosts {
-            if self.pool.as_ref().is_none_or(|pool| candidate.precedence(pool) == Ordering::Less) {
-                self.pool = Some(candidate);
-            }
+            self.pools.push(candidate);
             return;
         }
-        match &candidate.matching().path {
-            PathPattern::Exact(path) => {
-                let node = self.grow(path);
-                self.nodes[node].exact.push(candidate);
+        let root = Arc::make_mut(&mut self.root);
+        let list = match &candidate.matching().path {
+            PathPattern::Exact(path) => &mut root.grow(path).exact,
+            PathPattern::Prefix(prefix) => &mut root.grow(prefix).prefix,
+            PathPattern::Regex(_) => {
+                self.regexes.push(candidate);
+                return;
             }
-            PathPattern::Prefix(prefix) => {
-                let node = self.grow(prefix);
-                self.nodes[node].prefix.push(candidate);
-            }
-            PathPattern::Regex(_) => self.regexes.push(candidate),
-        }
-    }
-
-    /// The node of a path, made where it is missing.
-    fn grow(&mut self, path: &str) -> usize {
-        path.split('/').skip(1).fold(ROOT, |parent, element| {
-            if let Some(child) = self.nodes[parent].children.get(element) {
-                return *child;
-            }
-            let child = self.nodes.len();
-            self.nodes.push(Node { parent, ..Node::default() });
-            self.nodes[parent].children.insert(Box::from(element), child);
-            child
-        })
+        };
+        let place = list.partition_point(|known| known.precedence(&candidate) == Ordering::Less);
+        list.insert(place, candidate);
     }
 
     /// The first candidate in the order of precedence that the request meets.
     pub(crate) fn find<'a>(&'a self, request: &Request<'_>) -> Option<Found<'a>> {
         let holds = |candidate: &&Candidate| candidate.conditions().hold(request);
-        let mut deepest = ROOT;
+        let mut deepest = &*self.root;
+        let mut above: SmallVec<[&Node; 16]> = SmallVec::new();
         let mut elements = request.path.split('/').skip(1);
         let ended = loop {
             let Some(element) = elements.next() else { break true };
-            let Some(child) = self.nodes[deepest].children.get(element) else { break false };
-            deepest = *child;
+            let Some(child) = deepest.children.get(element) else { break false };
+            above.push(deepest);
+            deepest = child;
         };
-        if ended && let Some(candidate) = self.nodes[deepest].exact.iter().find(holds) {
+        if ended && let Some(candidate) = deepest.exact.iter().find(holds) {
             return Some(Found { candidate, prefix_length: request.path.len() });
         }
         let by_regex = self.regexes.iter().find(|candidate| match &candidate.matching().path {
@@ -164,16 +214,12 @@ impl HostTable {
         if let Some(candidate) = by_regex {
             return Some(Found { candidate, prefix_length: 0 });
         }
-        loop {
-            let node = &self.nodes[deepest];
-            if let Some(candidate) = node.prefix.iter().find(holds) {
-                return Some(Found { candidate, prefix_length: prefix_length(candidate) });
-            }
-            if deepest == ROOT {
-                return self.pool.as_ref().map(|candidate| Found { candidate, prefix_length: 0 });
-            }
-            deepest = node.parent;
+        above.push(deepest);
+        let by_prefix = above.iter().rev().find_map(|node| node.prefix.iter().find(holds));
+        if let Some(candidate) = by_prefix {
+            return Some(Found { candidate, prefix_length: prefix_length(candidate) });
         }
+        self.pools.first().map(|candidate| Found { candidate, prefix_length: 0 })
     }
 }
 

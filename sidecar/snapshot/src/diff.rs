@@ -59,6 +59,7 @@ pub fn diff(old: &ResourceSet, new: &ResourceSet, holds: &BTreeSet<Key>) -> Opti
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use prost::Message as _;
 
     use super::*;
 
@@ -93,6 +94,11 @@ mod tests {
         #[test]
         fn a_complete_batch_gives_the_same_set_as_a_difference(old in any_set(), new in any_set()) {
             prop_assert_eq!(old.after(&new.complete(Vec::new())), new);
+        }
+
+        #[test]
+        fn the_bytes_of_a_set_are_those_of_its_complete_batch(set in any_set()) {
+            prop_assert_eq!(set.encode_complete(|_| true), set.complete(Vec::new()).encode_to_vec());
         }
 
         #[test]

@@ -8,6 +8,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{Batch, Inventory, Item, Key, Resource};
 
+/// The number of `Batch.upserts`.
+const UPSERTS_TAG: u32 = 3;
+
 /// A resource with the hash of its bytes, which is computed once.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -18,11 +21,12 @@ pub struct Entry {
 
 impl Entry {
     /// Hashes a resource.
-    pub fn new(resource: Resource) -> Self {
+    pub fn new(resource: impl Into<Arc<Resource>>) -> Self {
+        let resource = resource.into();
         let hash = Sha256::digest(resource.encode_to_vec());
         let mut first = [0; 16];
         first.copy_from_slice(&hash[..16]);
-        Self { resource: Arc::new(resource), digest: u128::from_be_bytes(first) }
+        Self { resource, digest: u128::from_be_bytes(first) }
     }
 
     /// An entry of which only the digest is known: its resource has the key and nothing else. It differs from every
@@ -137,6 +141,17 @@ impl ResourceSet {
         set
     }
 
+    /// The bytes of the batch that carries those resources of the set that are wanted, without holds. No resource is
+    /// copied for them.
+    pub fn encode_complete(&self, is_wanted: impl Fn(&Resource) -> bool) -> Vec<u8> {
+        let frame = Batch { version: self.version(), complete: true, ..Batch::default() };
+        let mut bytes = frame.encode_to_vec();
+        for entry in self.entries.values().filter(|entry| is_wanted(&entry.resource)) {
+            prost::encoding::message::encode(UPSERTS_TAG, &*entry.resource, &mut bytes);
+        }
+        bytes
+    }
+
     /// The batch that carries the whole set.
     pub fn complete(&self, holds: Vec<Key>) -> Batch {
         Batch {
@@ -150,10 +165,11 @@ impl ResourceSet {
     }
 }
 
-impl FromIterator<Resource> for ResourceSet {
-    fn from_iter<I: IntoIterator<Item = Resource>>(resources: I) -> Self {
+impl<R: Into<Arc<Resource>>> FromIterator<R> for ResourceSet {
+    fn from_iter<I: IntoIterator<Item = R>>(resources: I) -> Self {
         let mut set = Self::default();
         for resource in resources {
+            let resource = resource.into();
             if let Some(key) = resource.key.clone() {
                 set.insert(key, Entry::new(resource));
             }

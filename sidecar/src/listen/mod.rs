@@ -11,6 +11,7 @@ mod accept;
 mod buffered;
 pub(crate) mod certificates;
 pub(crate) mod connection;
+pub(crate) mod own;
 mod sniff;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::config::Frontends;
 use crate::listen::accept::Accepting;
+use crate::listen::own::OwnListeners;
 
 /// Connections that the kernel may hold for us before we accept them.
 const BACKLOG: i32 = 1_024;
@@ -40,6 +42,8 @@ struct Open {
 pub(crate) struct Listeners {
     frontends: Frontends,
     acceptance: Arc<Acceptance>,
+    /// Kept in step with `open`, for those who connect to origins.
+    own: Arc<OwnListeners>,
     open: BTreeMap<FrontendId, Open>,
     /// What could not be bound, with the reason.
     failed: BTreeMap<FrontendId, String>,
@@ -49,8 +53,8 @@ pub(crate) struct Listeners {
 
 impl Listeners {
     /// No listener yet.
-    pub(crate) fn new(frontends: Frontends, acceptance: Arc<Acceptance>) -> Self {
-        Self { frontends, acceptance, open: BTreeMap::new(), failed: BTreeMap::new(), closed: false }
+    pub(crate) fn new(frontends: Frontends, acceptance: Arc<Acceptance>, own: Arc<OwnListeners>) -> Self {
+        Self { frontends, acceptance, own, open: BTreeMap::new(), failed: BTreeMap::new(), closed: false }
     }
 
     /// Binds what is bound from the start.
@@ -74,6 +78,7 @@ impl Listeners {
         let gone = self.open.extract_if(.., |frontend, _| !stays(frontend)).map(|(_, open)| open.accepting.close());
         // A port may be wanted again for another protocol, which needs it to be free.
         join_all(gone).await;
+        self.own.set(self.open.values().map(|open| open.local).collect());
         let told = std::mem::take(&mut self.failed);
         for frontend in wanted {
             self.open_as_planned(*frontend);
@@ -115,6 +120,7 @@ impl Listeners {
         let local = listener.local_addr()?;
         let accepting = self.acceptance.start(listener, frontend)?;
         self.open.insert(frontend, Open { local, accepting });
+        self.own.set(self.open.values().map(|open| open.local).collect());
         Ok(())
     }
 

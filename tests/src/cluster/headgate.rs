@@ -190,7 +190,13 @@ impl Cluster {
     }
 
     /// Waits until a condition has this status, and gives its reason and message.
-    pub async fn says(&self, object: (&str, &str, &str), wanted: &str, status: &str, limit: Duration) -> (String, String) {
+    pub async fn says(
+        &self,
+        object: (&str, &str, &str),
+        wanted: &str,
+        status: &str,
+        limit: Duration,
+    ) -> (String, String) {
         let (kind, namespace, name) = object;
         eventually(limit, &format!("{kind} {namespace}/{name} is {wanted}={status}"), async || {
             let (now, reason, message) = self.condition(kind, namespace, name, wanted).await;

@@ -33,7 +33,8 @@ struct Backends {
 
 impl Backends {
     async fn start(cluster: &Cluster) -> Self {
-        let (eu, storefront, static_site) = (cluster.origin("eu"), cluster.origin("storefront"), cluster.origin("files"));
+        let (eu, storefront, static_site) =
+            (cluster.origin("eu"), cluster.origin("storefront"), cluster.origin("files"));
         cluster.service("default", "chat-eu", 80, ORIGIN_PORT, &[eu.address().ip()]).await;
         cluster.service("default", "storefront", 80, ORIGIN_PORT, &[storefront.address().ip()]).await;
         let files = format!("origins: [{{ name: files, endpoints: [\"{}\"] }}]", static_site.address());
@@ -120,7 +121,11 @@ async fn health_is_followed(cluster: &Cluster, backends: &Backends, gateways: &[
     for gateway in gateways {
         eventually(FAILOVER_LIMIT, "asia answers", async || {
             let answer = get("chat.example.com", "/").to(gateway.http()).await;
-            if answer.origin().starts_with("asia") { Ok(()) } else { Err(format!("{} {}", answer.status, answer.origin())) }
+            if answer.origin().starts_with("asia") {
+                Ok(())
+            } else {
+                Err(format!("{} {}", answer.status, answer.origin()))
+            }
         })
         .await;
     }

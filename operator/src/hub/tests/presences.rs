@@ -66,10 +66,10 @@ fn what_a_newer_release_published_is_not_withdrawn() {
     let connection = hub.connect("edge-1", Scope::All, start());
     let newer = Resource { key: Some(Key::new("Tomorrow", "default", "new")), ..Resource::default() };
     let gone = resource(3, 1);
-    let has: ResourceSet = resources(&[(1, 1)]).into_iter().chain([newer, gone]).collect();
+    let has: ResourceSet = resources(&[(1, 1)]).into_iter().chain([newer, gone].map(Arc::new)).collect();
     let inventory = ResourceSet::of_inventory(&has.inventory(), &connection.published());
     let batch = connection.subscribe(Some(inventory)).take().unwrap();
-    assert_eq!((batch.complete, batch.upserts, batch.removals), (false, resources(&[(2, 1)]), vec![key(3)]));
+    assert_eq!((batch.complete, batch.upserts, batch.removals), (false, vec![resource(2, 1)], vec![key(3)]));
 }
 
 #[test]

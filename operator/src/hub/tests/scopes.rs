@@ -140,7 +140,7 @@ proptest! {
         let mut subscription = connection.subscribe(None);
         let mut set = ResourceSet::default();
         for (position, world) in worlds.iter().enumerate() {
-            hub.publish(world.clone(), BTreeSet::new());
+            hub.publish(world.iter().cloned().map(Arc::new), BTreeSet::new());
             if polls[position] && let Some(batch) = subscription.take() {
                 set = set.after(&batch);
             }

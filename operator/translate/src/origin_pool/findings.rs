@@ -1,18 +1,14 @@
 //! What is found wrong with a pool while it is read.
 
-use std::collections::BTreeSet;
-
 use headgate_crds::Duration;
 use headgate_crds::duration::Unit;
 
-use crate::inputs::Reference;
 use crate::verdict::{Concern, Problem, Reason};
 
 /// Problems in the order in which they are found, which is the order of the fields.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     problems: Vec<Problem>,
-    references: BTreeSet<Reference>,
 }
 
 impl Findings {
@@ -44,12 +40,7 @@ impl Findings {
         self.problems.iter().any(|problem| problem.concern == Concern::Acceptance)
     }
 
-    /// A Secret or ConfigMap that the pool refers to, there or not.
-    pub(super) fn refers(&mut self, reference: Reference) {
-        self.references.insert(reference);
-    }
-
-    pub(super) fn into_parts(self) -> (Vec<Problem>, BTreeSet<Reference>) {
-        (self.problems, self.references)
+    pub(super) fn into_problems(self) -> Vec<Problem> {
+        self.problems
     }
 }

@@ -7,21 +7,15 @@ use headgate_crds::origin_pool::{
 };
 use headgate_snapshot as wire;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
-use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::address::{self, Written};
 use super::findings::Findings;
 use super::service;
 use crate::backend::{PortReference, find_port, ports};
-use crate::certificate::entry;
-use crate::index::Index;
-use crate::inputs::{Inputs, ObjectKey, Reference, ReferredKind};
+use crate::certificate::{CA_ENTRY, ConfigMapContents, SecretContents};
+use crate::inputs::ObjectKey;
 use crate::verdict::Reason;
-
-/// Key of certificates to trust in a ConfigMap or Secret.
-const CA_ENTRY: &str = "ca.crt";
+use crate::view::View;
 
 /// Why a reference leads nowhere.
 type Unresolved = (Reason, String);
@@ -30,8 +24,7 @@ type Unresolved = (Reason, String);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Context<'a> {
     pub(super) namespace: &'a str,
-    pub(super) inputs: &'a Inputs,
-    pub(super) index: &'a Index<'a>,
+    pub(super) view: &'a View<'a>,
 }
 
 pub(super) fn lower(field: &str, origin: &Origin, context: Context<'_>, findings: &mut Findings) -> wire::Origin {
@@ -113,9 +106,8 @@ fn service_endpoints(
 ) -> Result<Vec<wire::Endpoint>, Unresolved> {
     let not_found = |sentence: String| (Reason::RefNotFound, sentence);
     let service = context
-        .inputs
-        .services
-        .get(key)
+        .view
+        .service(key)
         .ok_or_else(|| not_found(format!("Service {key} does not exist; create it, or name another one")))?;
     if service::is_external(service) {
         return Err((Reason::AddressNotAllowed, service::external(key)));
@@ -127,8 +119,7 @@ fn service_endpoints(
         };
         not_found(format!("Service {key} has no TCP port {wanted}; it has {}", ports(service)))
     })?;
-    service::endpoints(key, service, found, context.index, &context.inputs.options.addresses)
-        .map_err(|sentence| (Reason::AddressNotAllowed, sentence))
+    service::endpoints(key, service, found, context.view).map_err(|sentence| (Reason::AddressNotAllowed, sentence))
 }
 
 fn of_endpoints(
@@ -138,7 +129,7 @@ fn of_endpoints(
     origin: &mut wire::Origin,
     findings: &mut Findings,
 ) {
-    let rules = context.inputs.options.addresses.rules();
+    let rules = context.view.options().addresses.rules();
     let mut seen: BTreeMap<Written, usize> = BTreeMap::new();
     let mut resolved = Vec::new();
     let mut unresolved = Vec::new();
@@ -210,7 +201,7 @@ fn lower_tls(
     });
     let mut ca_pem = String::new();
     if let Some(reference) = ca_certificate_ref {
-        match certificates(reference, context, findings) {
+        match certificates(reference, context) {
             Ok(pem) => ca_pem = pem,
             Err(sentence) => {
                 let field = format!("{field}.tls.caCertificateRef");
@@ -240,40 +231,13 @@ fn default_server_name(origin: &Origin, context: Context<'_>) -> Option<String> 
     hosts.all(|host| host.as_ref() == Some(&first)).then_some(first)
 }
 
-fn certificates(
-    reference: &CertificateReference,
-    context: Context<'_>,
-    findings: &mut Findings,
-) -> Result<String, String> {
+fn certificates(reference: &CertificateReference, context: Context<'_>) -> Result<String, String> {
     let CertificateReference { kind, name } = reference;
     let key = ObjectKey::new(context.namespace, name);
-    let referred = match kind {
-        CertificateKind::ConfigMap => ReferredKind::ConfigMap,
-        CertificateKind::Secret => ReferredKind::Secret,
+    let (kind, found) = match kind {
+        CertificateKind::ConfigMap => ("ConfigMap", context.view.config_map(&key).map(ConfigMapContents::authority)),
+        CertificateKind::Secret => ("Secret", context.view.secret(&key).map(SecretContents::authority)),
     };
-    findings.refers(Reference { kind: referred, key: key.clone() });
-    let (kind, text) = match kind {
-        CertificateKind::ConfigMap => {
-            let text = context.inputs.config_maps.get(&key).map(|map| {
-                let text = map.data.as_ref().and_then(|data| data.get(CA_ENTRY));
-                text.cloned().ok_or_else(|| format!("has no {CA_ENTRY}"))
-            });
-            ("ConfigMap", text)
-        }
-        CertificateKind::Secret => ("Secret", context.inputs.secrets.get(&key).map(|secret| entry(secret, CA_ENTRY))),
-    };
-    let text = text.ok_or_else(|| format!("{kind} {key} does not exist; create it with the entry {CA_ENTRY}"))?;
-    let pem = text.map_err(|mistake| format!("{kind} {key} {mistake}; put the certificates to trust there, in PEM"))?;
-    match certificates_in(&pem) {
-        Some(1..) => Ok(pem),
-        Some(0) | None => Err(format!(
-            "{kind} {key} has a {CA_ENTRY} that is no list of certificates; put the certificates to trust there, in PEM"
-        )),
-    }
-}
-
-/// How many certificates a text has, nothing when one of them is none.
-fn certificates_in(pem: &str) -> Option<usize> {
-    let certificates = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>().ok()?;
-    certificates.iter().all(|der| X509Certificate::from_der(der).is_ok()).then_some(certificates.len())
+    let found = found.ok_or_else(|| format!("{kind} {key} does not exist; create it with the entry {CA_ENTRY}"))?;
+    found.map(str::to_owned).map_err(|mistake| format!("{kind} {key} {mistake}"))
 }

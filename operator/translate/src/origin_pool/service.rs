@@ -7,8 +7,8 @@ use headgate_snapshot::Endpoint;
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 use k8s_openapi::api::discovery::v1::{Endpoint as SliceEndpoint, EndpointSlice};
 
-use crate::index::Index;
 use crate::inputs::{AddressPolicy, ObjectKey};
+use crate::view::View;
 
 const EXTERNAL_NAME: &str = "ExternalName";
 
@@ -16,24 +16,22 @@ const EXTERNAL_NAME: &str = "ExternalName";
 const ADDRESS_TYPES: [&str; 2] = ["IPv4", "IPv6"];
 
 /// The ready endpoints of a port of a Service, sorted, each once. None is no mistake: the Service may be scaled to 0.
-pub(super) fn endpoints(
+pub(crate) fn endpoints(
     key: &ObjectKey,
     service: &Service,
     port: &ServicePort,
-    index: &Index<'_>,
-    addresses: &AddressPolicy,
+    view: &View<'_>,
 ) -> Result<Vec<Endpoint>, String> {
     if is_external(service) {
         return Err(external(key));
     }
-    let endpoints: BTreeSet<(&str, u32)> = index
+    let endpoints: BTreeSet<(&str, u32)> = view
         .slices(key)
-        .iter()
         .filter(|slice| ADDRESS_TYPES.contains(&slice.address_type.as_str()))
         .filter_map(|slice| Some((slice, slice_port(slice, port)?)))
         .flat_map(|(slice, port)| ready_addresses(slice).map(move |address| (address, port)))
         .collect();
-    if let Some(denied) = first_denied(&endpoints, addresses) {
+    if let Some(denied) = first_denied(&endpoints, &view.options().addresses) {
         return Err(format!(
             "Service {key} has the endpoint {denied}, which belongs to the control plane or to headgate itself and is \
              never an origin; name another Service"

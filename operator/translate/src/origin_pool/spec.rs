@@ -15,9 +15,9 @@ use super::findings::Findings;
 use super::origin::Context;
 use super::{health_check, origin};
 use crate::host::mistake_in_host;
-use crate::index::Index;
-use crate::inputs::{Inputs, ObjectKey};
+use crate::inputs::ObjectKey;
 use crate::time::created_at;
+use crate::view::View;
 
 /// What came of a spec. The fallback is resolved where all pools are known.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub(super) struct Lowered {
     pub(super) unenforced: Vec<String>,
 }
 
-pub(super) fn lower(key: &ObjectKey, object: &OriginPool, inputs: &Inputs, index: &Index<'_>) -> Lowered {
+pub(super) fn lower(key: &ObjectKey, object: &OriginPool, view: &View<'_>) -> Lowered {
     let OriginPoolSpec {
         hosts,
         steering: SteeringSpec { policy },
@@ -43,7 +43,7 @@ pub(super) fn lower(key: &ObjectKey, object: &OriginPool, inputs: &Inputs, index
     let mut findings = Findings::default();
     check_hosts(hosts, &mut findings);
     check_locations(&object.spec, &mut findings);
-    let context = Context { namespace: &key.namespace, inputs, index };
+    let context = Context { namespace: &key.namespace, view };
     let lowered_origins: Vec<wire::Origin> = origins
         .iter()
         .enumerate()
@@ -63,7 +63,7 @@ pub(super) fn lower(key: &ObjectKey, object: &OriginPool, inputs: &Inputs, index
     // Where no name has to be judged later, a new list of addresses changes nothing.
     let is_name = |endpoint: &wire::Endpoint| endpoint.host.parse::<IpAddr>().is_err();
     let has_names = lowered_origins.iter().any(|origin| origin.endpoints.iter().any(is_name));
-    let addresses = has_names.then(|| inputs.options.addresses.rules().wire());
+    let addresses = has_names.then(|| view.options().addresses.rules().wire());
     let pool = wire::OriginPool {
         hosts: hosts.iter().collect::<BTreeSet<_>>().into_iter().cloned().collect(),
         origins: lowered_origins,

@@ -72,7 +72,7 @@ fn add(inputs: &mut Inputs, document: Value) {
         "Namespace" => drop(put(&mut inputs.namespaces, key, document)),
         "Claim" => {
             let since: Timestamp = text("since").parse().expect("a time");
-            inputs.claims.insert(text("host"), Claim { namespace: text("namespace"), since });
+            Arc::make_mut(&mut inputs.claims).insert(text("host"), Claim { namespace: text("namespace"), since });
         }
         "LastAccepted" => {
             let object = document["object"].clone();
@@ -124,6 +124,30 @@ fn note_malformed(inputs: &mut Inputs, kind: Kind, key: ObjectKey, read: Result<
     if let Err(sentence) = read {
         inputs.malformed.insert(ObjectRef::new(kind, key), Problem::new(Reason::Malformed, "", sentence));
     }
+}
+
+/// Takes objects over from a world before where they are equal, as whoever keeps a world does.
+pub fn share(before: &Inputs, now: &mut Inputs) {
+    fn take<K: PartialEq>(before: &Objects<K>, now: &mut Objects<K>) {
+        for (key, object) in now.iter_mut() {
+            if let Some(known) = before.get(key).filter(|known| **known == *object) {
+                *object = Arc::clone(known);
+            }
+        }
+    }
+    take(&before.origin_pools, &mut now.origin_pools);
+    take(&before.gateway_classes, &mut now.gateway_classes);
+    take(&before.gateways, &mut now.gateways);
+    take(&before.http_routes, &mut now.http_routes);
+    take(&before.reference_grants, &mut now.reference_grants);
+    take(&before.ingress_classes, &mut now.ingress_classes);
+    take(&before.ingresses, &mut now.ingresses);
+    take(&before.services, &mut now.services);
+    take(&before.endpoint_slices, &mut now.endpoint_slices);
+    take(&before.secrets, &mut now.secrets);
+    take(&before.config_maps, &mut now.config_maps);
+    take(&before.namespaces, &mut now.namespaces);
+    take(&before.last_accepted.origin_pools, &mut now.last_accepted.origin_pools);
 }
 
 /// A team that minds its own business, and was there first.
