@@ -74,10 +74,34 @@ struct Loop {
     /// The first change that is not published.
     changed: Option<Instant>,
     observe: Instant,
-    /// The term of this replica, and when it was noticed.
-    term: Option<(u64, Instant)>,
+    /// The term of this replica.
+    term: Option<Term>,
+    /// The last translation waits for Secrets and ConfigMaps.
+    waits: bool,
     claiming: JoinSet<(String, anyhow::Result<Shard>)>,
     claim_after: Option<Instant>,
+}
+
+/// A term of this replica, as the loop knows it.
+#[derive(Debug)]
+struct Term {
+    number: u64,
+    /// When it was noticed.
+    began: Instant,
+    synced: bool,
+}
+
+impl Term {
+    fn new(number: u64, began: Instant) -> Self {
+        Self { number, began, synced: false }
+    }
+
+    /// Whether everything was seen since the term began. Once it was, no later trouble of a source takes that back:
+    /// what cannot be read then stays as it is, and the rest must go on.
+    fn is_synced(&mut self, is_fresh: impl FnOnce(Instant) -> bool) -> bool {
+        self.synced = self.synced || is_fresh(self.began);
+        self.synced
+    }
 }
 
 /// Runs for ever.
@@ -94,6 +118,7 @@ pub async fn run(parts: Parts) {
         changed: None,
         observe: now + OBSERVATION_PERIOD,
         term: None,
+        waits: false,
         claiming: JoinSet::new(),
         claim_after: None,
     };
@@ -175,7 +200,8 @@ impl Loop {
         self.parts.watches.refer(&references);
         self.parts.metrics.reconciles.inc();
         self.parts.metrics.reconcile_seconds.observe(now.saturating_duration_since(started).as_secs_f64());
-        if publication.is_none() {
+        self.waits = publication.is_none();
+        if self.waits {
             self.due = Some(now + SETTLING_PAUSE);
             return;
         }
@@ -240,10 +266,10 @@ impl Loop {
         let now = clock::instant();
         let Leadership { term, until, synced: _ } = *self.parts.leadership.borrow();
         let leads = until.is_some_and(|until| now < until);
-        match (leads, self.term) {
-            (true, Some((known, _))) if known == term => {}
+        match (leads, &self.term) {
+            (true, Some(known)) if known.number == term => {}
             (true, _) => {
-                self.term = Some((term, now));
+                self.term = Some(Term::new(term, now));
                 self.parts.watches.resync();
             }
             (false, _) => self.term = None,
@@ -258,11 +284,12 @@ impl Loop {
         if self.due.is_some_and(|due| due <= now) {
             return;
         }
-        let is_synced = match self.term {
-            Some((_, began)) => self.parts.control.is_fresh(began, now),
-            None => self.parts.control.is_published(),
+        let (control, waits) = (&self.parts.control, self.waits);
+        let is_synced = match &mut self.term {
+            Some(term) => term.is_synced(|began| !waits && control.is_fresh(began, now)),
+            None => control.is_published(),
         };
-        let term = self.term.map(|(term, _)| term);
+        let term = self.term.as_ref().map(|term| term.number);
         let begins = is_synced && term.is_some() && !self.parts.leadership.borrow().synced;
         let changes = if begins { self.look(true).await } else { Vec::new() };
         let is_changed = self.parts.leadership.send_if_modified(|known| {
@@ -312,5 +339,19 @@ impl Loop {
                 let _ = self.parts.happenings.try_send((object.clone(), happening));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_term_that_was_synced_once_stays_so() {
+        let began = clock::instant();
+        let mut term = Term::new(1, began);
+        assert!(!term.is_synced(|_| false));
+        assert!(term.is_synced(|since| since == began));
+        assert!(term.is_synced(|_| false));
     }
 }
