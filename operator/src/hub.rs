@@ -24,6 +24,7 @@
 mod connection;
 mod presence;
 mod progress;
+mod reported;
 mod scope;
 mod state;
 mod subscription;

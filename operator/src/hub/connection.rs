@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use headgate_snapshot::{Report, ResourceSet};
 
-use super::Hub;
+use super::{Hub, reported};
 use super::scope::Scope;
 use super::subscription::Subscription;
 
@@ -49,10 +49,11 @@ impl Connection {
         }
     }
 
-    /// Takes what the proxy tells. Whose report it is the connection says, not the report.
+    /// Takes what the proxy tells, as far as it may speak of it. Whose report it is the connection says, not the
+    /// report.
     pub fn report(&self, report: Report) {
-        let Link { hub, proxy, .. } = &*self.0;
-        let report = Report { proxy: proxy.clone(), ..report };
+        let Link { hub, proxy, scope, .. } = &*self.0;
+        let report = reported::within(scope, Report { proxy: proxy.clone(), ..report });
         let known = hub.state.lock().connected(&self.0).map(|proxy| proxy.take(report));
         if known.is_some() {
             hub.announce_report();
