@@ -34,8 +34,11 @@ const OBSERVATION_PERIOD: Duration = Duration::from_secs(1);
 /// Until a world that is not known well enough is looked at again.
 const SETTLING_PAUSE: Duration = Duration::from_millis(250);
 
-/// Until claims that could not be kept are tried again.
-const CLAIM_PAUSE: Duration = Duration::from_millis(500);
+/// Until claims that could not be kept are tried again; each further time it is twice as long.
+const LEAST_CLAIM_PAUSE: Duration = Duration::from_millis(500);
+
+/// The longest of these pauses.
+const LONGEST_CLAIM_PAUSE: Duration = Duration::from_secs(30);
 
 /// News taken in between two looks at what is due.
 const TAKEN_AT_ONCE: usize = 1024;
@@ -80,6 +83,14 @@ struct Loop {
     waits: bool,
     claiming: JoinSet<(String, anyhow::Result<Shard>)>,
     claim_after: Option<Instant>,
+    /// How often in a row claims could not be kept.
+    claim_failures: u32,
+}
+
+/// The pause after so many failures in a row.
+fn claim_pause(failures: u32) -> Duration {
+    let doubled = LEAST_CLAIM_PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(16));
+    doubled.min(LONGEST_CLAIM_PAUSE)
 }
 
 /// A term of this replica, as the loop knows it.
@@ -121,6 +132,7 @@ pub async fn run(parts: Parts) {
         waits: false,
         claiming: JoinSet::new(),
         claim_after: None,
+        claim_failures: 0,
     };
     loop {
         let next = [state.due, state.claim_after].into_iter().flatten().fold(state.observe, Instant::min);
@@ -246,18 +258,29 @@ impl Loop {
                 "written"
             }
             Ok((name, Err(error))) => {
-                warn!(config_map = name, %error, "cannot keep host claims; new hosts wait for it");
-                self.claim_after = Some(now + CLAIM_PAUSE);
+                if self.claim_failures == 0 {
+                    warn!(config_map = name, %error, "cannot keep host claims; new hosts wait for it; tries again");
+                }
+                self.fail_to_claim(now);
                 "error"
             }
             Err(_) => {
-                self.claim_after = Some(now + CLAIM_PAUSE);
+                self.fail_to_claim(now);
                 "error"
             }
         };
         self.parts.metrics.claim_writes.with_label_values(&[result]).inc();
         if self.claiming.is_empty() && self.claim_after.is_none() {
+            self.claim_failures = 0;
             self.plan_publication(now);
+        }
+    }
+
+    /// Several of one round count once.
+    fn fail_to_claim(&mut self, now: Instant) {
+        if self.claim_after.is_none() {
+            self.claim_failures = self.claim_failures.saturating_add(1);
+            self.claim_after = Some(now + claim_pause(self.claim_failures));
         }
     }
 
@@ -345,6 +368,12 @@ impl Loop {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn claims_that_cannot_be_kept_are_tried_again_ever_later() {
+        let pauses = [1, 2, 3, 6, 7, 8, u32::MAX].map(|failures| claim_pause(failures).as_millis());
+        assert_eq!(pauses, [500, 1_000, 2_000, 16_000, 30_000, 30_000, 30_000]);
+    }
 
     #[test]
     fn a_term_that_was_synced_once_stays_so() {

@@ -157,9 +157,9 @@ impl Sources {
         unknown.collect()
     }
 
-    /// Whether the claims cannot be kept.
-    pub fn lack_claims(&self, now: Instant) -> bool {
-        self.states.get(&Source::Claims).is_some_and(|state| state.listed.is_none() && state.is_given_up(now))
+    /// Whether the claims that are kept are known.
+    pub fn knows_claims(&self) -> bool {
+        self.states.get(&Source::Claims).is_some_and(|state| state.listed.is_some())
     }
 
     /// What cannot be read, one sentence each.
