@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use headgate_snapshot::{Report, ResourceSet};
+use tokio::sync::watch;
 
 use super::{Hub, reported};
 use super::scope::Scope;
@@ -20,6 +21,8 @@ pub(super) struct Link {
     pub(super) proxy: String,
     /// Which of the connections of the hub this is. A newer one of the same name takes its place.
     pub(super) number: u64,
+    /// Ends with its place among the proxies.
+    pub(super) place: watch::Receiver<()>,
     pub(super) scope: Scope,
 }
 
@@ -38,6 +41,12 @@ impl Connection {
     /// Name of the proxy.
     pub fn proxy(&self) -> &str {
         &self.0.proxy
+    }
+
+    /// Waits until the connection counts no more: a newer one of the same name took its place, or it said goodbye.
+    pub async fn superseded(&self) {
+        let mut place = self.0.place.clone();
+        while place.changed().await.is_ok() {}
     }
 
     /// The proxy has given a sign of life.
