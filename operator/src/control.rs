@@ -173,7 +173,7 @@ impl Control {
         // Where nobody could say yet who holds which host, all that has hosts is held.
         claims::withhold(&mut resources, &mut holds, &translation.claims, &kept);
         let writes = if state.sources.knows_claims() {
-            claims::writes(&state.shards, &translation.claims, state.sources.knows_all())
+            claims::writes(&state.shards, &translation.claims, state.sources.knows_all(now))
         } else {
             Vec::new()
         };

@@ -12,6 +12,9 @@ use crate::world::ObjectKind;
 /// misses what it has not loaded yet.
 pub const PATIENCE: Duration = Duration::from_secs(3);
 
+/// How long a kind that was never listed must be missing, without a break, before claims of hosts may end without it.
+pub const MISSING_LIMIT: Duration = Duration::from_mins(10);
+
 /// How long a publication waits for a Secret or ConfigMap that was not looked for before: always after the first
 /// publication, and for the first one where it cannot be read.
 pub const REFERENCE_LIMIT: Duration = Duration::from_secs(2);
@@ -140,10 +143,13 @@ impl Sources {
         })
     }
 
-    /// Whether every object of every installed kind is known.
-    pub fn knows_all(&self) -> bool {
+    /// Whether every object of every installed kind is known. A kind that was never listed counts as not installed only
+    /// once it has been missing for [`MISSING_LIMIT`]: until then routes of it may still be served.
+    pub fn knows_all(&self, now: Instant) -> bool {
         self.states.iter().all(|(source, state)| {
-            let is_missing = matches!(state.absent, Some((Absence::Missing, _, _)));
+            let is_missing = state.absent.as_ref().is_some_and(|(absence, _, since)| {
+                *absence == Absence::Missing && now.saturating_duration_since(*since) >= MISSING_LIMIT
+            });
             matches!(source, Source::One(_)) || state.listed.is_some() || is_missing
         })
     }
@@ -204,7 +210,7 @@ mod tests {
         assert_eq!([3, 4].map(|at| sources.are_settled(second(start, at))), [false, true]);
         assert_eq!(sources.unknown(), BTreeSet::from([ObjectKind::HttpRoute]));
         assert_eq!(sources.troubles(), ["HTTPRoute: the API server does not know the kind; install its CRD"]);
-        assert!(sources.knows_all());
+        assert_eq!([600, 601].map(|at| sources.knows_all(second(start, at))), [false, true]);
     }
 
     #[test]
