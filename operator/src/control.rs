@@ -28,7 +28,7 @@ use crate::hub::{Hub, Publication};
 use crate::metrics::Metrics;
 use crate::status::{Change, Status, StatusList, Statuses};
 use crate::watch::{News, Read, Source, Told, Watches};
-use crate::world::{Object, ObjectKind, World};
+use crate::world::{Object, ObjectKind, Own, World};
 use sources::Sources;
 
 /// What the API server has of an object beside what translation sees.
@@ -94,11 +94,11 @@ pub struct Step {
 
 impl Control {
     /// A control plane that has seen nothing.
-    pub fn new(hub: Arc<Hub>, options: Options, metrics: Metrics, now: Instant) -> Self {
+    pub fn new(hub: Arc<Hub>, options: Options, own: Own, metrics: Metrics, now: Instant) -> Self {
         let sources = Watches::kinds().map(Source::Kind).chain([Source::Claims]);
         let (controller, addresses) = (options.gateway_controller.clone(), options.gateway_addresses.clone());
         let state = State {
-            world: World::new(options),
+            world: World::of_cluster(options, own),
             sources: Sources::new(sources, now),
             stored: BTreeMap::new(),
             shards: Shards::new(),

@@ -22,7 +22,7 @@ impl Setup {
         let start = crate::clock::instant();
         let metrics = Metrics::new(&Registry::new()).expect("names are free");
         let options = Options { addresses: AddressPolicy::Any { denied: Vec::new() }, ..Options::default() };
-        Self { control: Control::new(Arc::new(Hub::default()), options, metrics, start), start }
+        Self { control: Control::new(Arc::new(Hub::default()), options, Own::default(), metrics, start), start }
     }
 
     fn tell(&self, source: Source, told: Told) -> Taken {
