@@ -81,7 +81,11 @@ pub fn writes(shards: &Shards, wanted: &Claims, knows_all: bool) -> Vec<Write> {
         let mut after = if knows_all { Claims::new() } else { before.clone() };
         after.extend(by_shard.get(name).unwrap_or(&none).clone());
         let over = shard.map(|shard| shard.version.clone());
-        (after != *before || shard.is_some_and(|shard| shard.is_broken)).then(|| Write { name: name.clone(), over, claims: after })
+        (after != *before || shard.is_some_and(|shard| shard.is_broken)).then(|| Write {
+            name: name.clone(),
+            over,
+            claims: after,
+        })
     });
     writes.collect()
 }

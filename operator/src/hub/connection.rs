@@ -6,9 +6,9 @@ use std::time::Instant;
 use headgate_snapshot::{Report, ResourceSet};
 use tokio::sync::watch;
 
-use super::{Hub, reported};
 use super::scope::Scope;
 use super::subscription::Subscription;
+use super::{Hub, reported};
 
 /// A connected proxy. It counts as connected until this and all of its subscriptions are dropped; then it is lost,
 /// unless it said goodbye.

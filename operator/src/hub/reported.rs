@@ -47,9 +47,7 @@ pub(super) fn within(scope: &Scope, report: Report) -> Report {
 fn keep<T>(entries: &mut Vec<T>, scope: &Scope, key: impl Fn(&T) -> &Option<Key>) {
     entries.truncate(MOST_KEYS);
     let mut seen = BTreeSet::new();
-    entries.retain(|entry| {
-        key(entry).as_ref().is_some_and(|key| scope.may_speak_of(key) && seen.insert(key.clone()))
-    });
+    entries.retain(|entry| key(entry).as_ref().is_some_and(|key| scope.may_speak_of(key) && seen.insert(key.clone())));
 }
 
 fn limit(reason: &mut String, message: &mut String) {

@@ -404,8 +404,9 @@ fn the_book_changes_where_something_is_not_as_it_was_and_is_what_one_written_fro
 #[test]
 fn a_sidecar_tells_nothing_of_what_is_not_its_own() {
     let hub = Arc::new(Hub::default());
-    let verdicts = [(Kind::OriginPool, "shop", "own"), (Kind::OriginPool, "bank", "foreign"), (Kind::Gateway, "edge", "public")]
-        .map(|(kind, namespace, name)| (ObjectRef::new(kind, ObjectKey::new(namespace, name)), Arc::new(pool())));
+    let verdicts =
+        [(Kind::OriginPool, "shop", "own"), (Kind::OriginPool, "bank", "foreign"), (Kind::Gateway, "edge", "public")]
+            .map(|(kind, namespace, name)| (ObjectRef::new(kind, ObjectKey::new(namespace, name)), Arc::new(pool())));
     let verdicts = BTreeMap::from(verdicts);
     let key = |object: &ObjectRef| {
         Some(Key::new(object.kind.as_str(), object.key.namespace.as_str(), object.key.name.as_str()))
