@@ -30,8 +30,10 @@ pub const ENTRY: &str = "claims.json";
 pub struct Shard {
     /// `metadata.resourceVersion`
     pub version: String,
-    /// Its claims.
+    /// Its claims; those that were read last where it cannot be read now.
     pub claims: Claims,
+    /// It cannot be read, and is to be written anew.
+    pub is_broken: bool,
 }
 
 /// All claims that are kept, by the name of their ConfigMap.
@@ -79,7 +81,11 @@ pub fn writes(shards: &Shards, wanted: &Claims, knows_all: bool) -> Vec<Write> {
         let mut after = if knows_all { Claims::new() } else { before.clone() };
         after.extend(by_shard.get(name).unwrap_or(&none).clone());
         let over = shard.map(|shard| shard.version.clone());
-        (after != *before).then(|| Write { name: name.clone(), over, claims: after })
+        (after != *before || shard.is_some_and(|shard| shard.is_broken)).then(|| Write {
+            name: name.clone(),
+            over,
+            claims: after,
+        })
     });
     writes.collect()
 }

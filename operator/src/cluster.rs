@@ -1,14 +1,12 @@
 //! The side of the operator that faces the API server, as one set of tasks.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use headgate_translate::ObjectRef;
-use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::api::ListParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::events::{Recorder, Reporter};
-use kube::{Api, Client, Config};
+use kube::{Client, Config};
 use prometheus::Registry;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -24,7 +22,7 @@ use crate::leadership::Leadership;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::watch::Watches;
-use crate::world::ObjectKind;
+use crate::world::{ObjectKind, Own};
 use crate::write::{Desk, Site, Writer};
 
 /// Events that may wait to be told.
@@ -45,27 +43,16 @@ pub async fn config(settings: &Settings) -> anyhow::Result<Config> {
     Ok(config)
 }
 
-/// The addresses of the API server, which are never origins: as we reach it, and as its own Service has it.
-pub async fn api_servers(config: &Config, client: &Client) -> Vec<SocketAddr> {
-    let mut addresses = Vec::new();
-    if let Some(host) = config.cluster_url.host() {
-        let port = config.cluster_url.port_u16().unwrap_or(443);
-        if let Ok(found) = tokio::net::lookup_host((host.trim_matches(['[', ']']), port)).await {
-            addresses.extend(found);
-        }
+/// What is never an origin as the configuration has it: the API server where it is written as an address, and our
+/// ports. The rest follows from the world.
+pub fn own(config: &Config, settings: &Settings) -> Own {
+    let host = config.cluster_url.host().and_then(|host| host.trim_matches(['[', ']']).parse::<IpAddr>().ok());
+    let port = config.cluster_url.port_u16().unwrap_or(443);
+    Own {
+        namespace: settings.namespace.clone(),
+        ports: [settings.stream, settings.api, settings.admin].map(|address| address.port()).to_vec(),
+        fixed: host.map(|host| SocketAddr::new(host, port)).into_iter().collect(),
     }
-    let slices: Api<EndpointSlice> = Api::namespaced(client.clone(), "default");
-    let of_service = ListParams::default().labels("kubernetes.io/service-name=kubernetes");
-    let listed = tokio::time::timeout(CONNECT_LIMIT, slices.list(&of_service)).await;
-    for slice in listed.into_iter().flatten().flatten() {
-        for port in slice.ports.into_iter().flatten().filter_map(|port| u16::try_from(port.port?).ok()) {
-            let of_slice = slice.endpoints.iter().flatten().flat_map(|endpoint| &endpoint.addresses);
-            addresses.extend(of_slice.filter_map(|address| Some(SocketAddr::new(address.parse().ok()?, port))));
-        }
-    }
-    addresses.sort_unstable();
-    addresses.dedup();
-    addresses
 }
 
 /// What the rest of the process needs of it.
@@ -81,7 +68,7 @@ pub struct Cluster {
 pub fn start(
     client: &Client,
     settings: &Settings,
-    denied: Vec<SocketAddr>,
+    own: Own,
     hub: &Arc<Hub>,
     leadership: &watch::Sender<Leadership>,
     registry: &Registry,
@@ -90,8 +77,8 @@ pub fn start(
     let metrics = Metrics::new(registry)?;
     let replica = settings.replica();
     let namespace = settings.namespace.clone();
-    let options = settings.options(denied);
-    let control = Arc::new(Control::new(Arc::clone(hub), options, metrics.clone(), clock::instant()));
+    let options = settings.options();
+    let control = Arc::new(Control::new(Arc::clone(hub), options, own, metrics.clone(), clock::instant()));
     let (watches, news) = Watches::start(client.clone(), &namespace, metrics.clone());
     let desk = Arc::new(Desk::default());
     let site = Site { controller: control.controller().to_owned(), addresses: settings.gateway_address.clone() };

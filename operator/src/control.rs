@@ -28,7 +28,7 @@ use crate::hub::{Hub, Publication};
 use crate::metrics::Metrics;
 use crate::status::{Change, Status, StatusList, Statuses};
 use crate::watch::{News, Read, Source, Told, Watches};
-use crate::world::{Object, ObjectKind, World};
+use crate::world::{Object, ObjectKind, Own, World};
 use sources::Sources;
 
 /// What the API server has of an object beside what translation sees.
@@ -94,11 +94,11 @@ pub struct Step {
 
 impl Control {
     /// A control plane that has seen nothing.
-    pub fn new(hub: Arc<Hub>, options: Options, metrics: Metrics, now: Instant) -> Self {
+    pub fn new(hub: Arc<Hub>, options: Options, own: Own, metrics: Metrics, now: Instant) -> Self {
         let sources = Watches::kinds().map(Source::Kind).chain([Source::Claims]);
         let (controller, addresses) = (options.gateway_controller.clone(), options.gateway_addresses.clone());
         let state = State {
-            world: World::new(options),
+            world: World::of_cluster(options, own),
             sources: Sources::new(sources, now),
             stored: BTreeMap::new(),
             shards: Shards::new(),
@@ -170,11 +170,12 @@ impl Control {
         }
 
         let (mut resources, mut holds) = (translation.resources, translation.holds);
-        let writes = if state.sources.lack_claims(now) {
-            Vec::new()
+        // Where nobody could say yet who holds which host, all that has hosts is held.
+        claims::withhold(&mut resources, &mut holds, &translation.claims, &kept);
+        let writes = if state.sources.knows_claims() {
+            claims::writes(&state.shards, &translation.claims, state.sources.knows_all(now))
         } else {
-            claims::withhold(&mut resources, &mut holds, &translation.claims, &kept);
-            claims::writes(&state.shards, &translation.claims, state.sources.knows_all())
+            Vec::new()
         };
         self.hub.leave_unread(state.sources.unknown().iter().map(|kind| kind.as_str().to_owned()).collect());
         let publication = self.hub.publish(resources, holds);
@@ -293,12 +294,14 @@ impl State {
         if let (Source::Claims, Ok(Object::ConfigMap(map))) = (source, &object) {
             return match claims::read(map) {
                 Ok(claims) => {
-                    let is_new = self.keep_shard(key.name, Shard { version, claims });
+                    let is_new = self.keep_shard(key.name, Shard { version, claims, is_broken: false });
                     Taken { world: is_new, ..Taken::default() }
                 }
                 Err(error) => {
-                    warn!(config_map = %key, %error, "host claims cannot be read; delete the ConfigMap");
-                    Taken::default()
+                    warn!(config_map = %key, %error, "host claims cannot be read; the leader writes them anew");
+                    let claims = self.shards.get(&key.name).map(|known| known.claims.clone()).unwrap_or_default();
+                    let is_new = self.keep_shard(key.name, Shard { version, claims, is_broken: true });
+                    Taken { world: is_new, ..Taken::default() }
                 }
             };
         }
@@ -340,12 +343,13 @@ impl State {
         }
     }
 
-    /// Keeps the newer of two states of a shard. True where its claims changed.
+    /// Keeps the newer of two states of a shard. True where its claims changed, or whether they can be read.
     fn keep_shard(&mut self, name: String, shard: Shard) -> bool {
         match self.shards.get(&name) {
             Some(known) if is_newer(&known.version, &shard.version) => false,
             known => {
-                let is_new = known.is_none_or(|known| known.claims != shard.claims);
+                let is_new =
+                    known.is_none_or(|known| known.claims != shard.claims || known.is_broken != shard.is_broken);
                 self.shards.insert(name, shard);
                 is_new
             }

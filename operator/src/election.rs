@@ -10,7 +10,13 @@
 //! - Whoever wants the lease of another waits until the record has not changed for [`STANDING`] by its own monotonic
 //!   clock. The holder counts [`DEADLINE`], which is shorter, from before it sent its last successful renewal. So the
 //!   holder has stopped before anyone may begin, also when it was frozen or its answers were lost.
+//! - A lease that does not exist is never taken: it is founded, in the name of nobody, and taken like any other once it
+//!   has stood for its time. So it does not matter who deleted it, when, and how often: whoever held the one before
+//!   wrote to it before the new one was there.
 //! - A process never continues what an earlier one of its name held: each has an identity of its own.
+//!
+//! What a replica tells others as the term is that of the present record, not the highest that it ever saw: after a
+//! deletion, terms may begin anew, and whoever repeated an older and higher one would keep proxies from the new leader.
 //!
 //! [`Elector`] is pure; `lease.rs` reads and writes.
 
@@ -37,6 +43,9 @@ pub const RENEWAL: Duration = Duration::from_secs(2);
 /// Between two looks at the lease of another: how late a renewal may be seen.
 pub const LOOK: Duration = Duration::from_millis(500);
 
+/// The holder of a lease that was just founded. No replica has this name.
+pub const NOBODY: &str = "nobody-yet";
+
 /// The lease as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -53,10 +62,15 @@ pub struct Record {
 pub enum Action {
     /// Nothing: look again after a while.
     Look,
-    /// The lease does not exist, or is free: write it in the name of this replica.
+    /// The lease does not exist: create it in the name of [`NOBODY`].
+    Found {
+        /// The last term that was seen.
+        term: u64,
+    },
+    /// The lease is free: write it in the name of this replica.
     Take {
-        /// Version that the write replaces, absent: it creates the lease.
-        over: Option<String>,
+        /// Version that the write replaces.
+        over: String,
         /// The term that begins.
         term: u64,
     },
@@ -74,6 +88,8 @@ pub enum Action {
 struct Sight {
     record: Option<Record>,
     since: Instant,
+    /// The last look that found it so.
+    looked: Instant,
 }
 
 /// What one replica knows of the lease.
@@ -98,9 +114,11 @@ impl Elector {
         &self.identity
     }
 
-    /// The highest term that was seen.
-    pub fn term(&self) -> u64 {
-        self.term
+    /// The term of the lease as it is now, 0 where there is none, or where it could not be read for one [`LEASE`]: who
+    /// repeated an old term then would speak for a lease that may be another by now.
+    pub fn term(&self, now: Instant) -> u64 {
+        let sight = self.sight.as_ref().filter(|sight| now.saturating_duration_since(sight.looked) < LEASE);
+        sight.and_then(|sight| sight.record.as_ref()).map_or(0, |record| record.transitions)
     }
 
     /// Until when this replica leads, absent where it does not.
@@ -120,33 +138,34 @@ impl Elector {
     /// What to do about the lease as it was read. `now` is the time at which the answer had arrived.
     pub fn decide(&mut self, record: Option<&Record>, now: Instant) -> Action {
         self.term = self.term.max(record.map_or(0, |record| record.transitions));
-        let is_first = self.sight.is_none();
         let since = match &self.sight {
             Some(sight) if sight.record.as_ref() == record => sight.since,
             _ => now,
         };
-        self.sight = Some(Sight { record: record.cloned(), since });
+        self.sight = Some(Sight { record: record.cloned(), since, looked: now });
+        let is_own = record.is_some_and(|record| record.holder == self.identity);
+        // Another's, or gone: whatever this replica held was another lease.
+        self.held.take_if(|_| !is_own);
         let has_stood = now.saturating_duration_since(since) >= STANDING;
         match record {
-            Some(record) if record.holder == self.identity => {
+            Some(record) if is_own => {
                 let term = record.transitions;
                 match self.held {
                     // A deadline that has passed ends the term, although nobody took the lease.
                     Some((held, until)) if held == term && now < until => {
                         Action::Renew { over: record.version.clone(), term }
                     }
-                    _ => self.take(Some(record)),
+                    _ => self.take(record),
                 }
             }
-            Some(record) if record.holder.is_empty() || has_stood => self.take(Some(record)),
-            // A lease that was there and is gone may still be believed in by its holder.
-            None if is_first || has_stood => self.take(None),
-            Some(_) | None => Action::Look,
+            Some(record) if record.holder.is_empty() || has_stood => self.take(record),
+            Some(_) => Action::Look,
+            None => Action::Found { term: self.term },
         }
     }
 
-    fn take(&self, record: Option<&Record>) -> Action {
-        Action::Take { over: record.map(|record| record.version.clone()), term: self.term + 1 }
+    fn take(&self, record: &Record) -> Action {
+        Action::Take { over: record.version.clone(), term: self.term + 1 }
     }
 
     /// A write of this replica succeeded. `sent` is the time before it was sent, `version` what the lease is at now.
@@ -154,7 +173,7 @@ impl Elector {
         self.term = self.term.max(term);
         self.held = Some((term, sent + DEADLINE));
         let record = Record { version, holder: self.identity.clone(), transitions: term };
-        self.sight = Some(Sight { record: Some(record), since: now });
+        self.sight = Some(Sight { record: Some(record), since: now, looked: now });
     }
 
     /// Another replica was faster, or the lease is not as it was read: this replica leads no more.

@@ -24,6 +24,7 @@
 mod connection;
 mod presence;
 mod progress;
+mod reported;
 mod scope;
 mod state;
 mod subscription;
@@ -39,6 +40,7 @@ use headgate_snapshot::{Key, Report, Resource, ResourceSet};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tracing::warn;
 
 pub use connection::{Connection, Start};
 pub use presence::{Attendance, EXPECTED_FOR, FORGOTTEN_AFTER, SILENT_AFTER};
@@ -48,7 +50,7 @@ pub use subscription::Subscription;
 
 use connection::Link;
 use presence::Presence;
-use state::State;
+use state::{Place, State};
 
 /// The least time between two batches to one proxy.
 pub const PACE: Duration = Duration::from_millis(20);
@@ -105,15 +107,23 @@ impl Hub {
         self.enter(proxy, Scope::All, Presence::local()).subscribe(has)
     }
 
-    /// A proxy has connected over the network. A connection of the same name that is still there counts no more.
+    /// A proxy has connected over the network. A connection of the same name that is still there counts no more, and
+    /// is told so by [`Connection::superseded`].
     pub fn connect(self: &Arc<Self>, proxy: &str, scope: Scope, now: Instant) -> Connection {
         self.enter(proxy, scope, Presence::connected(now))
     }
 
     fn enter(self: &Arc<Self>, proxy: &str, scope: Scope, presence: Presence) -> Connection {
-        let number = self.state.lock().connect(proxy, scope.clone(), presence);
+        let Place { number, holder, was_taken } = self.state.lock().connect(proxy, scope.clone(), presence);
+        if was_taken {
+            warn!(
+                proxy,
+                "another stream takes the place of one that still answered; if these are two proxies, give each a \
+                 --name of its own"
+            );
+        }
         self.announce_report();
-        Connection(Arc::new(Link { hub: Arc::clone(self), proxy: proxy.to_owned(), number, scope }))
+        Connection(Arc::new(Link { hub: Arc::clone(self), proxy: proxy.to_owned(), number, place: holder, scope }))
     }
 
     /// Takes what a proxy of this process tells. Reports of proxies that are not connected are ignored.

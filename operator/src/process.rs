@@ -49,10 +49,9 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let vault = Arc::new(ClusterVault::new(client.clone(), &settings.namespace));
     tokio::spawn(authority::run(vault, names, leadership.subscribe(), serving));
 
-    let mut denied = own_addresses(&settings);
-    denied.extend(cluster::api_servers(&config, &client).await);
+    let own = cluster::own(&config, &settings);
     let Cluster { control, election } =
-        cluster::start(&client, &settings, denied, &hub, &leadership, &registry, stop.subscribe())
+        cluster::start(&client, &settings, own, &hub, &leadership, &registry, stop.subscribe())
             .context("cannot register metrics")?;
     let told = Arc::clone(&control);
     serve(admin_listener, admin::routes(Arc::clone(&hub), registry.clone(), Arc::new(move || told.troubles())));
@@ -99,13 +98,6 @@ fn serve(listener: TcpListener, routes: axum::Router) {
             error!(%error, "the admin listener ended");
         }
     });
-}
-
-/// Our own addresses, which are never origins.
-fn own_addresses(settings: &Settings) -> Vec<SocketAddr> {
-    let ports = [settings.stream, settings.api, settings.admin].map(|address| address.port());
-    let local = local_addresses();
-    local.iter().flat_map(|address| ports.map(|port| SocketAddr::new(*address, port))).collect()
 }
 
 async fn until_told_to_stop() -> anyhow::Result<()> {

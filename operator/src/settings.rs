@@ -65,9 +65,9 @@ fn state(text: &str) -> Result<String, String> {
 }
 
 impl Settings {
-    /// What translation is told. `denied` are addresses that are never origins: the API server's and our own.
-    pub fn options(&self, denied: Vec<SocketAddr>) -> Options {
-        let addresses = AddressPolicy::Public { allowed: self.allow_origins.clone(), denied };
+    /// What translation is told. Which addresses are never origins follows from the world.
+    pub fn options(&self) -> Options {
+        let addresses = AddressPolicy::Public { allowed: self.allow_origins.clone(), denied: Vec::new() };
         Options { addresses, gateway_addresses: self.gateway_address.clone(), ..Options::default() }
     }
 

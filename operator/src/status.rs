@@ -25,7 +25,7 @@ use std::sync::Arc;
 use headgate_crds::gateway_api::{GatewayClassStatus, GatewayStatus, HttpRouteStatus, RouteParentStatus};
 use headgate_crds::origin_pool::ProxyCounts;
 use headgate_snapshot::{Key, PoolHealth, Trouble, changes};
-use headgate_translate::{Force, GatewayAddress, Kind, ObjectRef, Verdict};
+use headgate_translate::{Force, GatewayAddress, Kind, ObjectKey, ObjectRef, Verdict};
 use jiff::Timestamp;
 use k8s_openapi::api::networking::v1::{IngressLoadBalancerIngress, IngressLoadBalancerStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -35,7 +35,7 @@ use serde_json::{Value, json};
 pub use condition::{find, is_true};
 pub use list::{StatusList, StatusQuestion};
 
-use crate::hub::{Progress, Standing};
+use crate::hub::{Progress, Scope, Standing};
 use condition::{Draft, programmed, ready, settle};
 
 /// The status of one object, in the shape of its kind.
@@ -131,7 +131,7 @@ pub struct Observation<'a> {
     pub standing: &'a Standing,
     /// Its health, one entry a proxy.
     pub health: &'a [&'a PoolHealth],
-    /// What troubles the proxies themselves, by their names.
+    /// What troubles the proxies that serve the object themselves, by their names. Told of Gateways.
     pub troubles: &'a [(&'a str, &'a Trouble)],
     /// `controllerName` that signs entries of a route's status.
     pub controller: &'a str,
@@ -229,8 +229,8 @@ pub struct Change {
 #[derive(Clone, Debug, Default)]
 pub struct Statuses {
     said: BTreeMap<ObjectRef, Said>,
-    /// What troubled the proxies, by their names, when the statuses were said.
-    troubles: Vec<(String, Trouble)>,
+    /// What troubled the proxies, by what they serve and their names, when the statuses were said.
+    troubles: Vec<(Scope, String, Trouble)>,
 }
 
 /// What was said of one object, and what it followed from.
@@ -251,6 +251,12 @@ struct Observed<'p> {
     health: &'p [&'p PoolHealth],
     /// Something that counts for all objects of the kind is not as it was.
     news: bool,
+}
+
+/// The troubles of the proxies that serve a Gateway.
+fn troubles_of<'p>(gateway: &ObjectKey, all: &[(&Scope, &'p str, &'p Trouble)]) -> Vec<(&'p str, &'p Trouble)> {
+    let key = Key::new(Kind::Gateway.as_str(), gateway.namespace.as_str(), gateway.name.as_str());
+    all.iter().filter(|(scope, _, _)| scope.serves(&key)).map(|(_, proxy, trouble)| (*proxy, *trouble)).collect()
 }
 
 impl Said {
@@ -287,14 +293,17 @@ impl Statuses {
             for pool in &proxy.report.pools {
                 if let Some(Key { kind, namespace, name }) = &pool.key
                     && kind == Kind::OriginPool.as_str()
+                    && pool.key.as_ref().is_some_and(|key| progress.gets(proxy, key))
                 {
                     health.entry((namespace, name)).or_default().push(pool);
                 }
             }
-            troubles.extend(proxy.report.troubles.iter().map(|trouble| (proxy.name.as_str(), trouble)));
+            let scope = progress.scope(proxy);
+            troubles.extend(proxy.report.troubles.iter().map(|trouble| (scope, proxy.name.as_str(), trouble)));
         }
+        let told = troubles.iter().map(|(scope, proxy, trouble)| (*scope, *proxy, *trouble));
         let other_troubles =
-            !self.troubles.iter().map(|(proxy, trouble)| (proxy.as_str(), trouble)).eq(troubles.iter().copied());
+            !self.troubles.iter().map(|(scope, proxy, trouble)| (scope, proxy.as_str(), trouble)).eq(told.clone());
         let observe = |object, verdict| {
             let ObjectRef { kind, key }: &ObjectRef = object;
             let health = match kind {
@@ -314,13 +323,19 @@ impl Statuses {
         let differ: Vec<(ObjectRef, Option<Observed<'_>>)> =
             differ.into_iter().map(|(object, observed)| (object.clone(), observed)).collect();
         self.troubles =
-            troubles.iter().map(|(proxy, trouble)| ((*proxy).to_owned(), Trouble::clone(trouble))).collect();
+            told.map(|(scope, proxy, trouble)| (scope.clone(), proxy.to_owned(), trouble.clone())).collect();
 
         let mut changed = Vec::new();
         for (object, observed) in differ {
             let Some(Observed { verdict, standing, health, news: _ }) = observed else {
                 self.said.remove(&object);
                 continue;
+            };
+            let troubles = match object.kind {
+                Kind::Gateway => troubles_of(&object.key, &troubles),
+                Kind::GatewayClass | Kind::HttpRoute | Kind::IngressClass | Kind::Ingress | Kind::OriginPool => {
+                    Vec::new()
+                }
             };
             let observation =
                 Observation { verdict, standing: &standing, health, troubles: &troubles, controller, addresses };

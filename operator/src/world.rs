@@ -4,6 +4,7 @@
 //! one map entry however many objects there are. [`World::translate`] feeds back what follows from a translation
 //! and is input of the next: the specs last accepted, and the claims of hosts.
 
+mod own;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +23,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource as _;
 use kube::core::{ApiResource, GroupVersionKind};
 use serde::{Deserialize as _, Deserializer};
+
+pub use own::Own;
 
 /// Whether objects of a kind live in a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,13 +181,20 @@ impl Object {
 #[derive(Debug, Default)]
 pub struct World {
     inputs: Inputs,
+    /// Where the addresses are found that are never origins, absent: they are those of the options.
+    own: Option<Own>,
     translator: Translator,
 }
 
 impl World {
     /// An empty world.
     pub fn new(options: Options) -> Self {
-        Self { inputs: Inputs { options, ..Inputs::default() }, translator: Translator::default() }
+        Self { inputs: Inputs { options, ..Inputs::default() }, own: None, translator: Translator::default() }
+    }
+
+    /// An empty world that finds the addresses that are never origins in itself.
+    pub fn of_cluster(options: Options, own: Own) -> Self {
+        Self { own: Some(own), ..Self::new(options) }
     }
 
     /// Adds an object, or replaces it by its next state. False where translation sees nothing new.
@@ -236,6 +246,9 @@ impl World {
     /// Translates the world as it is, and keeps what the next translation needs of the result.
     pub fn translate(&mut self, now: Timestamp) -> Translation {
         self.inputs.now = now;
+        if let Some(own) = &self.own {
+            own.deny(&mut self.inputs);
+        }
         let translation = self.translator.translate(&self.inputs);
         self.inputs.claims = Arc::clone(&translation.claims);
         self.remember(&translation);

@@ -119,9 +119,9 @@ impl Ca {
 }
 
 impl Leaf {
-    /// Whether another certificate must be served.
+    /// Whether another certificate must be served. One from the future is due as well: the clock was set back.
     pub(super) fn is_due(&self, current: &Ca, now: Timestamp) -> bool {
-        self.issuer_pem != current.certificate_pem || is_ending(self.begins, self.ends, now)
+        self.issuer_pem != current.certificate_pem || now < self.begins || is_ending(self.begins, self.ends, now)
     }
 }
 
@@ -140,4 +140,19 @@ fn hold(params: &mut CertificateParams, now: Timestamp, lifetime: Duration) -> R
 
 fn crypto(error: impl fmt::Display) -> AuthorityError {
     AuthorityError::Crypto(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_due_before_it_begins_and_in_the_last_third_of_its_life() {
+        let now = Timestamp::from_second(1_800_000_000).expect("a time");
+        let ca = Ca::generate(now).expect("an authority");
+        let leaf = ca.sign(&BTreeSet::from(["operator".to_owned()]), now).expect("a certificate");
+        let day = Duration::from_hours(24);
+        let due = [now - day, now, now + 9 * day, now + 10 * day].map(|at| leaf.is_due(&ca, at));
+        assert_eq!(due, [true, false, false, true]);
+    }
 }

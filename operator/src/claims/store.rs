@@ -17,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(2);
 pub async fn write(api: &Api<ConfigMap>, write: &Write, manager: &str) -> anyhow::Result<Shard> {
     let Write { name, over, claims } = write;
     let text = serde_json::to_string(claims)?;
-    let map = ConfigMap {
+    let mut map = ConfigMap {
         metadata: ObjectMeta {
             name: Some(name.clone()),
             resource_version: over.clone(),
@@ -29,8 +29,19 @@ pub async fn write(api: &Api<ConfigMap>, write: &Write, manager: &str) -> anyhow
     };
     let params = PostParams { field_manager: Some(manager.to_owned()), ..PostParams::default() };
     let written = match over {
-        None => timeout(LIMIT, api.create(&params, &map)).await??,
+        None => match timeout(LIMIT, api.create(&params, &map)).await? {
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {
+                let stored = timeout(LIMIT, api.get(name)).await??;
+                let has_label = stored.metadata.labels.is_some_and(|labels| labels.contains_key(CLAIMS_LABEL));
+                anyhow::ensure!(!has_label, "it was created by another replica just now");
+                // Nobody tells what has lost its label; the write gives it back.
+                map.metadata.resource_version = stored.metadata.resource_version;
+                timeout(LIMIT, api.replace(name, &params, &map)).await??
+            }
+            created => created?,
+        },
         Some(_) => timeout(LIMIT, api.replace(name, &params, &map)).await??,
     };
-    Ok(Shard { version: written.metadata.resource_version.unwrap_or_default(), claims: claims.clone() })
+    let version = written.metadata.resource_version.unwrap_or_default();
+    Ok(Shard { version, claims: claims.clone(), is_broken: false })
 }

@@ -17,7 +17,7 @@ fn apply(mut shards: Shards, writes: Vec<Write>) -> Shards {
     for Write { name, over, claims } in writes {
         assert_eq!(over, shards.get(&name).map(|shard| shard.version.clone()), "{name}");
         let version = over.map_or(1, |version| version.parse::<u64>().expect("a number") + 1).to_string();
-        shards.insert(name, Shard { version, claims });
+        shards.insert(name, Shard { version, claims, is_broken: false });
     }
     shards
 }
@@ -52,6 +52,18 @@ fn one_new_host_writes_one_config_map() {
     more.extend(claims(&[("new.example.com", "shop")]));
     let names: Vec<String> = writes(&shards, &more, true).into_iter().map(|write| write.name).collect();
     assert_eq!(names, [shard_of("new.example.com")]);
+}
+
+#[test]
+fn a_config_map_that_cannot_be_read_is_written_over_at_its_version() {
+    let wanted = claims(&[("shop.example.com", "shop")]);
+    let name = shard_of("shop.example.com");
+    for known in [Claims::new(), wanted.clone()] {
+        let broken = Shard { version: "7".to_owned(), claims: known, is_broken: true };
+        let shards = Shards::from([(name.clone(), broken)]);
+        let repair = Write { name: name.clone(), over: Some("7".to_owned()), claims: wanted.clone() };
+        assert_eq!(writes(&shards, &wanted, false), [repair]);
+    }
 }
 
 #[test]

@@ -34,8 +34,11 @@ const OBSERVATION_PERIOD: Duration = Duration::from_secs(1);
 /// Until a world that is not known well enough is looked at again.
 const SETTLING_PAUSE: Duration = Duration::from_millis(250);
 
-/// Until claims that could not be kept are tried again.
-const CLAIM_PAUSE: Duration = Duration::from_millis(500);
+/// Until claims that could not be kept are tried again; each further time it is twice as long.
+const LEAST_CLAIM_PAUSE: Duration = Duration::from_millis(500);
+
+/// The longest of these pauses.
+const LONGEST_CLAIM_PAUSE: Duration = Duration::from_secs(30);
 
 /// News taken in between two looks at what is due.
 const TAKEN_AT_ONCE: usize = 1024;
@@ -74,10 +77,42 @@ struct Loop {
     /// The first change that is not published.
     changed: Option<Instant>,
     observe: Instant,
-    /// The term of this replica, and when it was noticed.
-    term: Option<(u64, Instant)>,
+    /// The term of this replica.
+    term: Option<Term>,
+    /// The last translation waits for Secrets and ConfigMaps.
+    waits: bool,
     claiming: JoinSet<(String, anyhow::Result<Shard>)>,
     claim_after: Option<Instant>,
+    /// How often in a row claims could not be kept.
+    claim_failures: u32,
+}
+
+/// The pause after so many failures in a row.
+fn claim_pause(failures: u32) -> Duration {
+    let doubled = LEAST_CLAIM_PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(16));
+    doubled.min(LONGEST_CLAIM_PAUSE)
+}
+
+/// A term of this replica, as the loop knows it.
+#[derive(Debug)]
+struct Term {
+    number: u64,
+    /// When it was noticed.
+    began: Instant,
+    synced: bool,
+}
+
+impl Term {
+    fn new(number: u64, began: Instant) -> Self {
+        Self { number, began, synced: false }
+    }
+
+    /// Whether everything was seen since the term began. Once it was, no later trouble of a source takes that back:
+    /// what cannot be read then stays as it is, and the rest must go on.
+    fn is_synced(&mut self, is_fresh: impl FnOnce(Instant) -> bool) -> bool {
+        self.synced = self.synced || is_fresh(self.began);
+        self.synced
+    }
 }
 
 /// Runs for ever.
@@ -94,8 +129,10 @@ pub async fn run(parts: Parts) {
         changed: None,
         observe: now + OBSERVATION_PERIOD,
         term: None,
+        waits: false,
         claiming: JoinSet::new(),
         claim_after: None,
+        claim_failures: 0,
     };
     loop {
         let next = [state.due, state.claim_after].into_iter().flatten().fold(state.observe, Instant::min);
@@ -175,7 +212,8 @@ impl Loop {
         self.parts.watches.refer(&references);
         self.parts.metrics.reconciles.inc();
         self.parts.metrics.reconcile_seconds.observe(now.saturating_duration_since(started).as_secs_f64());
-        if publication.is_none() {
+        self.waits = publication.is_none();
+        if self.waits {
             self.due = Some(now + SETTLING_PAUSE);
             return;
         }
@@ -220,18 +258,29 @@ impl Loop {
                 "written"
             }
             Ok((name, Err(error))) => {
-                warn!(config_map = name, %error, "cannot keep host claims; new hosts wait for it");
-                self.claim_after = Some(now + CLAIM_PAUSE);
+                if self.claim_failures == 0 {
+                    warn!(config_map = name, %error, "cannot keep host claims; new hosts wait for it; tries again");
+                }
+                self.fail_to_claim(now);
                 "error"
             }
             Err(_) => {
-                self.claim_after = Some(now + CLAIM_PAUSE);
+                self.fail_to_claim(now);
                 "error"
             }
         };
         self.parts.metrics.claim_writes.with_label_values(&[result]).inc();
         if self.claiming.is_empty() && self.claim_after.is_none() {
+            self.claim_failures = 0;
             self.plan_publication(now);
+        }
+    }
+
+    /// Several of one round count once.
+    fn fail_to_claim(&mut self, now: Instant) {
+        if self.claim_after.is_none() {
+            self.claim_failures = self.claim_failures.saturating_add(1);
+            self.claim_after = Some(now + claim_pause(self.claim_failures));
         }
     }
 
@@ -240,10 +289,10 @@ impl Loop {
         let now = clock::instant();
         let Leadership { term, until, synced: _ } = *self.parts.leadership.borrow();
         let leads = until.is_some_and(|until| now < until);
-        match (leads, self.term) {
-            (true, Some((known, _))) if known == term => {}
+        match (leads, &self.term) {
+            (true, Some(known)) if known.number == term => {}
             (true, _) => {
-                self.term = Some((term, now));
+                self.term = Some(Term::new(term, now));
                 self.parts.watches.resync();
             }
             (false, _) => self.term = None,
@@ -258,11 +307,12 @@ impl Loop {
         if self.due.is_some_and(|due| due <= now) {
             return;
         }
-        let is_synced = match self.term {
-            Some((_, began)) => self.parts.control.is_fresh(began, now),
-            None => self.parts.control.is_published(),
+        let (control, waits) = (&self.parts.control, self.waits);
+        let is_synced = match &mut self.term {
+            Some(term) => term.is_synced(|began| !waits && control.is_fresh(began, now)),
+            None => control.is_published(),
         };
-        let term = self.term.map(|(term, _)| term);
+        let term = self.term.as_ref().map(|term| term.number);
         let begins = is_synced && term.is_some() && !self.parts.leadership.borrow().synced;
         let changes = if begins { self.look(true).await } else { Vec::new() };
         let is_changed = self.parts.leadership.send_if_modified(|known| {
@@ -312,5 +362,25 @@ impl Loop {
                 let _ = self.parts.happenings.try_send((object.clone(), happening));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claims_that_cannot_be_kept_are_tried_again_ever_later() {
+        let pauses = [1, 2, 3, 6, 7, 8, u32::MAX].map(|failures| claim_pause(failures).as_millis());
+        assert_eq!(pauses, [500, 1_000, 2_000, 16_000, 30_000, 30_000, 30_000]);
+    }
+
+    #[test]
+    fn a_term_that_was_synced_once_stays_so() {
+        let began = clock::instant();
+        let mut term = Term::new(1, began);
+        assert!(!term.is_synced(|_| false));
+        assert!(term.is_synced(|since| since == began));
+        assert!(term.is_synced(|_| false));
     }
 }

@@ -12,7 +12,11 @@ use crate::world::ObjectKind;
 /// misses what it has not loaded yet.
 pub const PATIENCE: Duration = Duration::from_secs(3);
 
-/// How long a publication waits for a Secret or ConfigMap that was not looked for before.
+/// How long a kind that was never listed must be missing, without a break, before claims of hosts may end without it.
+pub const MISSING_LIMIT: Duration = Duration::from_mins(10);
+
+/// How long a publication waits for a Secret or ConfigMap that was not looked for before: always after the first
+/// publication, and for the first one where it cannot be read.
 pub const REFERENCE_LIMIT: Duration = Duration::from_secs(2);
 
 /// What is known of one source.
@@ -40,6 +44,11 @@ impl State {
 
     fn is_settled(&self, now: Instant) -> bool {
         self.listed.is_some() || self.is_given_up(now)
+    }
+
+    /// As [`State::is_given_up`], of a Secret or ConfigMap: one that cannot be read, for whatever reason, keeps nobody.
+    fn is_given_up_alone(&self, now: Instant) -> bool {
+        self.absent.as_ref().is_some_and(|(_, _, since)| now.saturating_duration_since(*since) >= REFERENCE_LIMIT)
     }
 }
 
@@ -110,27 +119,37 @@ impl Sources {
         of_kinds.into_iter().all(|(_, state)| state.is_settled(now))
     }
 
-    /// Whether all Secrets and ConfigMaps are known as far as they can be, or, after the first publication, have been
-    /// waited for long enough.
+    /// Whether all Secrets and ConfigMaps are known as far as they can be, or have been waited for long enough.
     pub fn references_are_settled(&self, is_first: bool, now: Instant) -> bool {
         self.states.iter().all(|(source, state)| match source {
             Source::One(_) => {
                 let is_late = now.saturating_duration_since(state.asked) >= REFERENCE_LIMIT;
-                state.is_settled(now) || (is_late && !is_first)
+                state.listed.is_some() || state.is_given_up_alone(now) || (is_late && !is_first)
             }
             Source::Kind(_) | Source::Claims => true,
         })
     }
 
-    /// Whether everything has been listed since a moment.
+    /// Whether everything that was followed at a moment has been listed since. Secrets and ConfigMaps that objects have
+    /// come to refer to later are what an edit brings at any time.
     pub fn are_fresh(&self, since: Instant, now: Instant) -> bool {
-        self.states.values().all(|state| state.listed.is_some_and(|began| began >= since) || state.is_given_up(now))
+        self.states.iter().all(|(source, state)| {
+            let is_listed = state.listed.is_some_and(|began| began >= since);
+            is_listed
+                || match source {
+                    Source::One(_) => state.asked > since || state.is_given_up_alone(now),
+                    Source::Kind(_) | Source::Claims => state.is_given_up(now),
+                }
+        })
     }
 
-    /// Whether every object of every installed kind is known.
-    pub fn knows_all(&self) -> bool {
+    /// Whether every object of every installed kind is known. A kind that was never listed counts as not installed only
+    /// once it has been missing for [`MISSING_LIMIT`]: until then routes of it may still be served.
+    pub fn knows_all(&self, now: Instant) -> bool {
         self.states.iter().all(|(source, state)| {
-            let is_missing = matches!(state.absent, Some((Absence::Missing, _, _)));
+            let is_missing = state.absent.as_ref().is_some_and(|(absence, _, since)| {
+                *absence == Absence::Missing && now.saturating_duration_since(*since) >= MISSING_LIMIT
+            });
             matches!(source, Source::One(_)) || state.listed.is_some() || is_missing
         })
     }
@@ -144,9 +163,9 @@ impl Sources {
         unknown.collect()
     }
 
-    /// Whether the claims cannot be kept.
-    pub fn lack_claims(&self, now: Instant) -> bool {
-        self.states.get(&Source::Claims).is_some_and(|state| state.listed.is_none() && state.is_given_up(now))
+    /// Whether the claims that are kept are known.
+    pub fn knows_claims(&self) -> bool {
+        self.states.get(&Source::Claims).is_some_and(|state| state.listed.is_some())
     }
 
     /// What cannot be read, one sentence each.
@@ -191,7 +210,7 @@ mod tests {
         assert_eq!([3, 4].map(|at| sources.are_settled(second(start, at))), [false, true]);
         assert_eq!(sources.unknown(), BTreeSet::from([ObjectKind::HttpRoute]));
         assert_eq!(sources.troubles(), ["HTTPRoute: the API server does not know the kind; install its CRD"]);
-        assert!(sources.knows_all());
+        assert_eq!([600, 601].map(|at| sources.knows_all(second(start, at))), [false, true]);
     }
 
     #[test]
@@ -216,6 +235,31 @@ mod tests {
         assert!(!sources.are_fresh(second(start, 1), second(start, 9)));
         sources.listed(&POOLS, second(start, 6));
         assert!(sources.are_fresh(second(start, 1), second(start, 9)));
+    }
+
+    #[test]
+    fn a_term_is_fresh_whatever_secrets_are_referred_to_after_it_began() {
+        let start = crate::clock::instant();
+        let mut sources = Sources::new([POOLS], start);
+        sources.listed(&POOLS, second(start, 2));
+        sources.refer(&BTreeSet::from([secret()]), second(start, 2));
+        assert!(sources.are_fresh(second(start, 1), second(start, 2)));
+        // Known when the next term begins, it counts, until it has long been out of reach.
+        sources.listed(&POOLS, second(start, 3));
+        sources.absent(&Source::One(secret()), Absence::Unreachable, String::new(), second(start, 4));
+        assert_eq!([5, 6].map(|at| sources.are_fresh(second(start, 3), second(start, at))), [false, true]);
+    }
+
+    #[test]
+    fn a_secret_that_cannot_be_read_keeps_no_first_publication() {
+        for absence in [Absence::Missing, Absence::Denied, Absence::Unreachable] {
+            let start = crate::clock::instant();
+            let mut sources = Sources::new([POOLS], start);
+            sources.refer(&BTreeSet::from([secret()]), start);
+            sources.absent(&Source::One(secret()), absence, String::new(), second(start, 30));
+            let settled = [31, 32].map(|at| sources.references_are_settled(true, second(start, at)));
+            assert_eq!(settled, [false, true], "{absence:?}");
+        }
     }
 
     #[test]

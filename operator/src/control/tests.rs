@@ -22,7 +22,7 @@ impl Setup {
         let start = crate::clock::instant();
         let metrics = Metrics::new(&Registry::new()).expect("names are free");
         let options = Options { addresses: AddressPolicy::Any { denied: Vec::new() }, ..Options::default() };
-        Self { control: Control::new(Arc::new(Hub::default()), options, metrics, start), start }
+        Self { control: Control::new(Arc::new(Hub::default()), options, Own::default(), metrics, start), start }
     }
 
     fn tell(&self, source: Source, told: Told) -> Taken {
@@ -134,7 +134,7 @@ fn a_new_host_is_served_once_its_claim_is_kept() {
     let [write] = step.claims.as_slice() else { panic!("one write: {:?}", step.claims) };
     let claim = Claim { namespace: "shop".to_owned(), since: WALL };
     assert_eq!(write.claims, BTreeMap::from([("chat.example.com".to_owned(), claim)]));
-    let shard = Shard { version: "9".to_owned(), claims: write.claims.clone() };
+    let shard = Shard { version: "9".to_owned(), claims: write.claims.clone(), is_broken: false };
     assert!(setup.control.claimed(write.name.clone(), shard));
     assert_eq!(setup.publish().expect("published"), ["Defaults/listeners", "OriginPool/shop/chat"]);
 }
@@ -195,4 +195,42 @@ fn a_new_leader_is_fresh_once_all_was_listed_since_its_term_began() {
         setup.tell(source, Told::Listed { began });
     }
     assert!(setup.control.is_fresh(began, began));
+}
+
+#[test]
+fn what_has_hosts_is_held_while_claims_may_not_be_read() {
+    let setup = Setup::new();
+    for kind in Watches::kinds() {
+        setup.list(Source::Kind(kind));
+    }
+    let told = Told::Absent { absence: Absence::Denied, message: "forbidden".to_owned() };
+    setup.tell(Source::Claims, told);
+    setup.pool("1", &with_host(), &json!({}));
+    let step = setup.control.publish(setup.start + Duration::from_secs(60), WALL).expect("the rest goes on");
+    assert!(step.publication.is_some() && step.claims.is_empty(), "{step:?}");
+    let published = setup.control.hub.progress().set;
+    assert!(!published.entries().keys().any(|key| key.kind == "OriginPool"), "its host may be another's");
+}
+
+#[test]
+fn claims_that_cannot_be_read_are_written_anew_and_what_was_read_before_counts() {
+    let setup = Setup::new();
+    setup.list_all();
+    setup.pool("1", &with_host(), &json!({}));
+    let name = claims::shard_of("chat.example.com");
+    let map = |version: &str, text: &str| {
+        let object = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "data": { "claims.json": text },
+            "metadata": { "name": name, "namespace": "headgate-system", "resourceVersion": version },
+        });
+        let object: DynamicObject = serde_json::from_value(object).expect("any object");
+        setup.tell(Source::Claims, Told::Upsert(Box::new(Read::new(ObjectKind::ConfigMap, object))))
+    };
+    let claim = r#"{"chat.example.com":{"namespace":"shop","since":"1970-01-01T00:00:00Z"}}"#;
+    assert!(map("4", claim).world);
+    assert!(map("5", "{").world);
+    let step = setup.control.publish(setup.start, WALL).expect("all is listed");
+    let [write] = step.claims.as_slice() else { panic!("one write: {:?}", step.claims) };
+    assert_eq!((write.over.as_deref(), write.claims.len()), (Some("5"), 1));
+    assert!(setup.publish().expect("published").contains(&"OriginPool/shop/chat".to_owned()), "it is served on");
 }

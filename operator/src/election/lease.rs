@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-use super::{Action, Elector, LEASE, Record};
+use super::{Action, Elector, LEASE, NOBODY, Record};
 use crate::clock;
 use crate::leadership::Leadership;
 
@@ -69,11 +69,16 @@ async fn turn(api: &Api<Lease>, elector: &mut Elector) -> anyhow::Result<()> {
     let sent = clock::instant();
     let (term, written) = match action {
         Action::Look => return Ok(()),
-        Action::Take { over: None, term } => {
-            let body = lease(None, elector.identity(), term, None);
-            (term, timeout(LIMIT, api.create(&PostParams::default(), &body)).await?)
+        Action::Found { term } => {
+            let body = lease(None, NOBODY, term, None);
+            return match timeout(LIMIT, api.create(&PostParams::default(), &body)).await? {
+                Ok(_) => Ok(()),
+                // Another replica was faster.
+                Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+                Err(error) => Err(error.into()),
+            };
         }
-        Action::Take { over: Some(version), term } => {
+        Action::Take { over: version, term } => {
             let body = lease(Some(version), elector.identity(), term, None);
             (term, timeout(LIMIT, api.replace(NAME, &PostParams::default(), &body)).await?)
         }
@@ -98,7 +103,7 @@ async fn turn(api: &Api<Lease>, elector: &mut Elector) -> anyhow::Result<()> {
 
 fn announce(elector: &Elector, leadership: &watch::Sender<Leadership>) {
     let now = clock::instant();
-    let (term, until) = (elector.term(), elector.until(now));
+    let (term, until) = (elector.term(now), elector.until(now));
     leadership.send_if_modified(|known| {
         let led = known.until.is_some_and(|until| now < until);
         let is_new = until.is_some() && (!led || known.term != term);

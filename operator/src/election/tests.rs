@@ -29,10 +29,10 @@ struct Server {
 
 impl Server {
     fn serve(&mut self, identity: &str, action: Option<&Action>) -> Answer {
-        let (over, term) = match action {
+        let (over, holder, term) = match action {
             None => return Answer::Read(self.record.clone()),
-            Some(Action::Take { over, term }) => (over.clone(), *term),
-            Some(Action::Renew { over, term }) => (Some(over.clone()), *term),
+            Some(Action::Found { term }) => (None, NOBODY, *term),
+            Some(Action::Take { over, term } | Action::Renew { over, term }) => (Some(over.clone()), identity, *term),
             Some(Action::Look) => unreachable!("a look is never written"),
         };
         if self.record.as_ref().map(|record| record.version.clone()) != over {
@@ -40,7 +40,7 @@ impl Server {
         }
         self.writes += 1;
         let version = self.writes.to_string();
-        self.record = Some(Record { version: version.clone(), holder: identity.to_owned(), transitions: term });
+        self.record = Some(Record { version: version.clone(), holder: holder.to_owned(), transitions: term });
         Answer::Written(version)
     }
 }
@@ -112,10 +112,9 @@ impl Replica {
                 }
             }
             Answer::Written(version) => {
-                let Some(Action::Take { term, .. } | Action::Renew { term, .. }) = action else {
-                    unreachable!("something was written")
-                };
-                self.elector.written(term, version, at(start, sent), at(start, now));
+                if let Some(Action::Take { term, .. } | Action::Renew { term, .. }) = action {
+                    self.elector.written(term, version, at(start, sent), at(start, now));
+                }
             }
             Answer::Refused => self.elector.refused(),
         }
@@ -124,15 +123,36 @@ impl Replica {
     }
 }
 
-/// Two replicas for two minutes, in steps of a tenth of a second. Returns how often the leader changed.
-fn simulate(fates: &[Fate]) -> usize {
+/// What somebody does to the lease and the replicas at a tenth of a second.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Mishap {
+    /// The lease is deleted.
+    Deleted,
+    /// One of the replicas is killed and starts anew. Its last request may still arrive.
+    Restarted(usize),
+}
+
+/// Two replicas for two minutes, in steps of a tenth of a second. Returns how often the leader changed, and what each
+/// replica tells as the term at the end.
+fn simulate(fates: &[Fate], mishaps: &[(u64, Mishap)]) -> (usize, [u64; 2]) {
     let start = crate::clock::instant();
     let mut server = Server::default();
     let mut replicas = ["a", "b"].map(Replica::new);
+    let mut ghosts: Vec<Replica> = Vec::new();
     let mut fates = fates.iter().cycle();
     let mut draw = move || *fates.next().expect("some fate");
     let (mut leaders, mut last) = (0, None);
     for now in (0_u64..1_200).map(|step| step * 100) {
+        for (_, mishap) in mishaps.iter().filter(|(step, _)| step * 100 == now) {
+            match mishap {
+                Mishap::Deleted => server.record = None,
+                Mishap::Restarted(which) => {
+                    let name = format!("{which}-{now}");
+                    ghosts.push(std::mem::replace(&mut replicas[*which], Replica::new(&name)));
+                }
+            }
+        }
+        ghosts.iter_mut().for_each(|ghost| ghost.travel(&mut server, now));
         for replica in &mut replicas {
             replica.travel(&mut server, now);
             replica.step(start, now, &mut draw);
@@ -147,7 +167,12 @@ fn simulate(fates: &[Fate]) -> usize {
             last = Some(leader);
         }
     }
-    leaders
+    (leaders, replicas.map(|replica| replica.elector.term(at(start, 119_900))))
+}
+
+fn mishaps() -> impl Strategy<Value = Vec<(u64, Mishap)>> {
+    let mishap = prop_oneof![2 => Just(Mishap::Deleted), 1 => (0_usize..2).prop_map(Mishap::Restarted)];
+    prop::collection::vec((0_u64..1_200, mishap), 0..24)
 }
 
 fn fates() -> impl Strategy<Value = Vec<Fate>> {
@@ -162,13 +187,30 @@ proptest! {
 
     #[test]
     fn two_replicas_never_lead_at_once_however_late_lost_or_frozen(fates in fates()) {
-        simulate(&fates);
+        simulate(&fates, &[]);
+    }
+
+    #[test]
+    fn two_replicas_never_lead_at_once_whenever_the_lease_is_deleted_and_replicas_start(
+        fates in fates(), mishaps in mishaps(),
+    ) {
+        simulate(&fates, &mishaps);
     }
 }
 
 #[test]
 fn on_a_quiet_network_one_replica_leads_and_stays() {
-    assert_eq!(simulate(&[(1, Some(1), 0, true)]), 1);
+    assert_eq!(simulate(&[(1, Some(1), 0, true)], &[]), (1, [1, 1]));
+}
+
+#[test]
+fn after_a_deletion_one_replica_leads_again_and_all_tell_its_term() {
+    // Both knew a term, and one forgot it: a new lease may begin with a lower one.
+    for step in 500..520 {
+        let mishaps = [(500, Mishap::Deleted), (step, Mishap::Restarted(0)), (520, Mishap::Deleted)];
+        let (leaders, [one, other]) = simulate(&[(1, Some(1), 0, true)], &mishaps);
+        assert!(leaders >= 1 && one == other && one > 0, "{step}: {leaders} leaders, terms {one} and {other}");
+    }
 }
 
 fn held(version: &str, holder: &str, transitions: u64) -> Record {
@@ -192,10 +234,10 @@ fn a_lease_is_taken_once_it_has_stood_unchanged_for_its_time_and_at_once_where_i
     assert_eq!(elector.decide(Some(&renewed), early), Action::Look);
     let pauses = [seconds(start, 10), early, due].map(|now| elector.pause(now));
     assert_eq!(pauses, [LOOK, due - early, LOOK], "it looks again in the moment in which it may take the lease");
-    let take = Action::Take { over: Some("8".to_owned()), term: 4 };
+    let take = Action::Take { over: "8".to_owned(), term: 4 };
     assert_eq!(elector.decide(Some(&renewed), due), take);
     let free = held("9", "", 3);
-    let take = Action::Take { over: Some("9".to_owned()), term: 4 };
+    let take = Action::Take { over: "9".to_owned(), term: 4 };
     assert_eq!(elector.decide(Some(&free), seconds(start, 21)), take);
 }
 
@@ -203,22 +245,37 @@ fn a_lease_is_taken_once_it_has_stood_unchanged_for_its_time_and_at_once_where_i
 fn a_holder_past_its_deadline_begins_a_new_term() {
     let start = crate::clock::instant();
     let mut elector = Elector::new("a");
-    assert_eq!(elector.decide(None, start), Action::Take { over: None, term: 1 });
     elector.written(1, "1".to_owned(), start, start);
     let own = held("1", "a", 1);
     assert_eq!(elector.decide(Some(&own), seconds(start, 2)), Action::Renew { over: "1".to_owned(), term: 1 });
     assert_eq!(elector.until(seconds(start, 7)), None);
-    let again = Action::Take { over: Some("1".to_owned()), term: 2 };
+    let again = Action::Take { over: "1".to_owned(), term: 2 };
     assert_eq!(elector.decide(Some(&own), seconds(start, 8)), again);
 }
 
 #[test]
-fn a_lease_that_somebody_deletes_is_not_taken_while_its_holder_may_believe_in_it() {
+fn a_lease_that_does_not_exist_is_founded_and_stands_for_its_time_before_anybody_takes_it() {
     let start = crate::clock::instant();
     let mut elector = Elector::new("b");
-    assert_eq!(elector.decide(Some(&held("7", "a", 3)), start), Action::Look);
-    assert_eq!(elector.decide(None, seconds(start, 1)), Action::Look);
-    assert_eq!(elector.decide(None, seconds(start, 11)), Action::Take { over: None, term: 4 });
+    assert_eq!(elector.decide(None, start), Action::Found { term: 0 });
+    let founded = held("1", NOBODY, 0);
+    assert_eq!(elector.decide(Some(&founded), seconds(start, 1)), Action::Look);
+    assert_eq!(elector.decide(None, seconds(start, 10)), Action::Found { term: 0 });
+    let again = held("2", NOBODY, 0);
+    assert_eq!(elector.decide(Some(&again), seconds(start, 11)), Action::Look);
+    let take = Action::Take { over: "2".to_owned(), term: 1 };
+    assert_eq!(elector.decide(Some(&again), seconds(start, 21)), take);
+}
+
+#[test]
+fn the_term_that_is_told_is_the_present_one_and_none_once_the_lease_is_out_of_reach() {
+    let start = crate::clock::instant();
+    let mut elector = Elector::new("a");
+    elector.written(5, "7".to_owned(), start, start);
+    assert_eq!((elector.term(start), elector.until(start).is_some()), (5, true));
+    assert_eq!(elector.decide(Some(&held("9", "b", 1)), seconds(start, 1)), Action::Look);
+    assert_eq!((elector.term(seconds(start, 1)), elector.until(seconds(start, 1))), (1, None));
+    assert_eq!([10, 11].map(|at| elector.term(seconds(start, at))), [1, 0]);
 }
 
 #[test]

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use headgate_snapshot::{Report, ResourceSet};
+use tokio::sync::watch;
 
-use super::Hub;
 use super::scope::Scope;
 use super::subscription::Subscription;
+use super::{Hub, reported};
 
 /// A connected proxy. It counts as connected until this and all of its subscriptions are dropped; then it is lost,
 /// unless it said goodbye.
@@ -20,6 +21,8 @@ pub(super) struct Link {
     pub(super) proxy: String,
     /// Which of the connections of the hub this is. A newer one of the same name takes its place.
     pub(super) number: u64,
+    /// Ends with its place among the proxies.
+    pub(super) place: watch::Receiver<()>,
     pub(super) scope: Scope,
 }
 
@@ -40,6 +43,12 @@ impl Connection {
         &self.0.proxy
     }
 
+    /// Waits until the connection counts no more: a newer one of the same name took its place, or it said goodbye.
+    pub async fn superseded(&self) {
+        let mut place = self.0.place.clone();
+        while place.changed().await.is_ok() {}
+    }
+
     /// The proxy has given a sign of life.
     pub fn hear(&self, now: Instant) {
         let Link { hub, .. } = &*self.0;
@@ -49,10 +58,11 @@ impl Connection {
         }
     }
 
-    /// Takes what the proxy tells. Whose report it is the connection says, not the report.
+    /// Takes what the proxy tells, as far as it may speak of it. Whose report it is the connection says, not the
+    /// report.
     pub fn report(&self, report: Report) {
-        let Link { hub, proxy, .. } = &*self.0;
-        let report = Report { proxy: proxy.clone(), ..report };
+        let Link { hub, proxy, scope, .. } = &*self.0;
+        let report = reported::within(scope, Report { proxy: proxy.clone(), ..report });
         let known = hub.state.lock().connected(&self.0).map(|proxy| proxy.take(report));
         if known.is_some() {
             hub.announce_report();

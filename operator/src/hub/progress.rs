@@ -68,6 +68,17 @@ pub struct Standing {
 }
 
 impl Progress {
+    /// The part of the set that a proxy gets.
+    pub fn scope(&self, proxy: &ProxyProgress) -> &Scope {
+        &self.views[proxy.view].scope
+    }
+
+    /// Whether a proxy has a say about a key: it gets it.
+    pub fn gets(&self, proxy: &ProxyProgress, key: &Key) -> bool {
+        let ScopeProgress { scope, changed } = &self.views[proxy.view];
+        changed.contains_key(key) || scope.concerns(key)
+    }
+
     /// Where a key stands. A key that is not published is programmed nowhere.
     pub fn standing(&self, key: &Key) -> Standing {
         let changed: Vec<Option<u64>> = self.views.iter().map(|view| view.changed.get(key).copied()).collect();

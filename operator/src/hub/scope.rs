@@ -50,6 +50,24 @@ impl Scope {
         if *self == Self::All { Arc::clone(whole) } else { Arc::new(whole.iter().filter(within).cloned().collect()) }
     }
 
+    /// Whether a proxy of this scope may say how a key is with it, as far as that follows from the key alone. What
+    /// belongs to a proxy of some Gateways follows from content, and may be published here later than it has it.
+    pub fn may_speak_of(&self, key: &Key) -> bool {
+        match self {
+            Self::All | Self::Gateways(_) => true,
+            Self::Namespace(namespace) => is_of_namespace(key, namespace),
+        }
+    }
+
+    /// Whether a proxy of this scope serves a Gateway, so that its own troubles are the Gateway's.
+    pub fn serves(&self, gateway: &Key) -> bool {
+        match self {
+            Self::All => true,
+            Self::Gateways(gateways) => is_among(gateway, gateways),
+            Self::Namespace(_) => false,
+        }
+    }
+
     /// Whether a proxy of this scope is concerned by a key that is published nowhere, and would get it once it is.
     /// What a proxy of some Gateways gets depends on content, so that nothing concerns it before.
     pub fn concerns(&self, key: &Key) -> bool {

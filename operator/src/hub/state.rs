@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use headgate_snapshot::{Entry, Key, Report, Resource, ResourceSet, changes};
 use jiff::Timestamp;
+use tokio::sync::watch;
 
 use super::connection::Link;
 use super::presence::{Attendance, Presence};
@@ -41,6 +42,8 @@ pub(super) struct State {
 pub(super) struct Proxy {
     /// Number of its newest connection.
     connection: u64,
+    /// Is dropped with the place of that connection.
+    _place: watch::Sender<()>,
     scope: Scope,
     pub(super) presence: Presence,
     /// The batches sent to it by a subscription that lives, from the one that it has applied last on. Empty: it takes
@@ -59,6 +62,16 @@ pub(super) struct Proxy {
 struct Sent {
     batch: u64,
     version: Arc<str>,
+}
+
+/// The place of a connection among the proxies.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) number: u64,
+    /// Ends with the place.
+    pub(super) holder: watch::Receiver<()>,
+    /// A connection of the same name that still answered had it.
+    pub(super) was_taken: bool,
 }
 
 impl Proxy {
@@ -158,11 +171,13 @@ impl State {
         views.entry(scope.clone()).or_default()
     }
 
-    pub(super) fn connect(&mut self, proxy: &str, scope: Scope, presence: Presence) -> u64 {
+    pub(super) fn connect(&mut self, proxy: &str, scope: Scope, presence: Presence) -> Place {
         self.connections += 1;
         self.view(&scope);
+        let (place, holder) = watch::channel(());
         let connected = Proxy {
             connection: self.connections,
+            _place: place,
             scope,
             presence,
             sent: VecDeque::new(),
@@ -170,9 +185,10 @@ impl State {
             applied: 0,
             report: Arc::new(Report { proxy: proxy.to_owned(), ..Report::default() }),
         };
-        self.proxies.insert(proxy.to_owned(), connected);
+        let before = self.proxies.insert(proxy.to_owned(), connected);
         self.drop_unused_views();
-        self.connections
+        let was_taken = before.is_some_and(|before| before.presence.attendance == Attendance::Present);
+        Place { number: self.connections, holder, was_taken }
     }
 
     /// A report by the name of its proxy. False where that is not connected.

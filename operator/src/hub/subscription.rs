@@ -104,6 +104,11 @@ fn with_unread(had: &ResourceSet, set: &Arc<ResourceSet>, unread: &BTreeSet<Stri
         return Arc::clone(set);
     }
     let kept = had.entries().iter().filter(|(key, _)| unread.contains(&key.kind) && set.get(key).is_none());
+    let mut kept = kept.peekable();
+    // The same allocation, so that what is asked for next is the difference that others ask for as well.
+    if kept.peek().is_none() {
+        return Arc::clone(set);
+    }
     let mut all = ResourceSet::clone(set);
     kept.for_each(|(key, entry)| all.insert(Key::clone(key), entry.clone()));
     Arc::new(all)
@@ -118,5 +123,25 @@ enum Pending {
 impl Drop for Subscription {
     fn drop(&mut self) {
         self.link.hub.state.lock().turn(&self.link);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use headgate_snapshot::Resource;
+
+    use super::*;
+
+    #[test]
+    fn the_set_is_shared_where_nothing_of_it_is_the_proxys_own() {
+        let set_of = |kinds: &[&str]| -> Arc<ResourceSet> {
+            let of = |kind: &&str| Resource { key: Some(Key::new(*kind, "shop", "one")), ..Resource::default() };
+            Arc::new(kinds.iter().map(of).map(Arc::new).collect())
+        };
+        let unread = BTreeSet::from(["HTTPRoute".to_owned()]);
+        let published = set_of(&["OriginPool"]);
+        assert!(Arc::ptr_eq(&with_unread(&set_of(&["Ingress"]), &published, &unread), &published));
+        let kept = with_unread(&set_of(&["HTTPRoute"]), &published, &unread);
+        assert_eq!(kept.version(), set_of(&["HTTPRoute", "OriginPool"]).version());
     }
 }

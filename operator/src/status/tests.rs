@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use headgate_crds::conditions::{ACCEPTED, DEGRADED, ENFORCED, PROGRAMMED, READY};
 use headgate_snapshot::{OriginHealth, Refusal, Report, Resource};
-use headgate_translate::{ListenerVerdict, ObjectKey, Problem, Reason};
+use headgate_translate::{ListenerVerdict, Problem, Reason};
 
 use super::*;
 use crate::hub::{Hub, Subscription};
@@ -399,4 +399,40 @@ fn the_book_changes_where_something_is_not_as_it_was_and_is_what_one_written_fro
     scene.verdicts.remove(&object("a"));
     assert!(scene.update(&mut statuses).is_empty());
     assert_eq!(statuses.get(&object("a")), None);
+}
+
+#[test]
+fn a_sidecar_tells_nothing_of_what_is_not_its_own() {
+    let hub = Arc::new(Hub::default());
+    let verdicts =
+        [(Kind::OriginPool, "shop", "own"), (Kind::OriginPool, "bank", "foreign"), (Kind::Gateway, "edge", "public")]
+            .map(|(kind, namespace, name)| (ObjectRef::new(kind, ObjectKey::new(namespace, name)), Arc::new(pool())));
+    let verdicts = BTreeMap::from(verdicts);
+    let key = |object: &ObjectRef| {
+        Some(Key::new(object.kind.as_str(), object.key.namespace.as_str(), object.key.name.as_str()))
+    };
+    let resources = verdicts.keys().map(|object| Arc::new(Resource { key: key(object), ..Resource::default() }));
+    hub.publish(resources, BTreeSet::new());
+    let pools = verdicts.keys().map(|object| PoolHealth { key: key(object), ..health(&[("eu", 0, 1)]) }).collect();
+    let long = Trouble { reason: "not a word".to_owned(), message: "x".repeat(100_000) };
+    let report = Report { pools, troubles: vec![long; 100], ..Report::default() };
+    let told = |scope: crate::hub::Scope| {
+        let connection = hub.connect("proxy", scope, crate::clock::instant());
+        connection.report(report.clone());
+        let mut statuses = Statuses::default();
+        statuses.update(&verdicts, &hub.progress(), "ours", &[], EARLY);
+        let degraded = |object: &ObjectRef| {
+            let found = find(statuses.get(object).expect("a status").conditions(), DEGRADED);
+            found.map_or("-", |condition| condition.reason.as_str()).to_owned()
+        };
+        verdicts.keys().map(|object| (object.key.name.clone(), degraded(object))).collect::<Vec<_>>()
+    };
+    let check = |scope, expected: [(&str, &str); 3]| {
+        assert_eq!(told(scope), expected.map(|(name, reason)| (name.to_owned(), reason.to_owned())));
+    };
+    let unhealthy = "OriginUnhealthy";
+    check(Scope::Namespace("shop".to_owned()), [("public", "-"), ("foreign", "-"), ("own", unhealthy)]);
+    check(Scope::All, [("public", "Unspecified"), ("foreign", unhealthy), ("own", unhealthy)]);
+    let other = BTreeSet::from([("edge".to_owned(), "internal".to_owned())]);
+    check(Scope::Gateways(other), [("public", "-"), ("foreign", "-"), ("own", "-")]);
 }

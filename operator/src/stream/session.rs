@@ -82,6 +82,7 @@ enum Event {
     Tick,
     News,
     Stopping,
+    Superseded,
     Closed,
 }
 
@@ -154,6 +155,7 @@ impl Session {
         let mut leadership = self.streams.leadership.clone();
         let mut published = self.streams.hub.publications();
         let mut stopping = self.streams.stopping.clone();
+        let connection = self.connection.clone();
         let mut ticks = interval(PING_PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -166,6 +168,7 @@ impl Session {
                 () = changed(&mut leadership) => Event::News,
                 () = changed(&mut published), if waits => Event::News,
                 _ = stopping.wait_for(|stopping| *stopping) => Event::Stopping,
+                () = connection.superseded() => Event::Superseded,
                 () = self.out.closed() => Event::Closed,
             };
             if let Err(end) = self.handle(event).await {
@@ -183,6 +186,10 @@ impl Session {
             Event::Tick => self.tick()?,
             Event::News => {}
             Event::Stopping => return Err(End::Stopping),
+            Event::Superseded => {
+                let told = "another stream of this name took the place; give each proxy a --name of its own";
+                return Err(End::Refused(Status::aborted(told)));
+            }
         }
         self.tell_standing(false);
         self.pause();

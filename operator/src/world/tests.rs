@@ -65,3 +65,40 @@ fn an_accepted_pool_edited_into_an_invalid_one_keeps_the_accepted_spec() {
     world.remove(ObjectKind::OriginPool, &chat());
     assert_eq!(world.translate(Timestamp::UNIX_EPOCH).resources, vec![]);
 }
+
+#[test]
+fn addresses_that_are_never_origins_follow_the_world_and_are_the_same_for_every_replica() {
+    let slice = |namespace: &str, service: &str, address: &str, port: u16| {
+        object(
+            ObjectKind::EndpointSlice,
+            serde_json::json!({
+                "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+                "metadata": {
+                    "name": service, "namespace": namespace, "labels": { "kubernetes.io/service-name": service },
+                },
+                "endpoints": [{ "addresses": [address] }], "ports": [{ "port": port }],
+            }),
+        )
+    };
+    let service = object(
+        ObjectKind::Service,
+        serde_json::json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": { "name": "kubernetes", "namespace": "default" },
+            "spec": { "clusterIPs": ["10.96.0.1"], "ports": [{ "port": 443 }] },
+        }),
+    );
+    let own = Own { namespace: "system".to_owned(), ports: vec![9901], fixed: Vec::new() };
+    let mut world = World::of_cluster(Options::standalone(), own);
+    let mut denied = |object: Object| {
+        world.upsert(object);
+        world.translate(Timestamp::UNIX_EPOCH);
+        let (headgate_translate::AddressPolicy::Any { denied }
+        | headgate_translate::AddressPolicy::Public { allowed: _, denied }) = &world.inputs().options.addresses;
+        denied.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(denied(service), ["10.96.0.1:443"]);
+    assert_eq!(denied(slice("default", "kubernetes", "203.0.113.9", 6443)), ["10.96.0.1:443", "203.0.113.9:6443"]);
+    let operator = denied(slice("system", "headgate-operator", "10.1.0.7", 9443));
+    assert_eq!(operator, ["10.1.0.7:9443", "10.1.0.7:9901", "10.96.0.1:443", "203.0.113.9:6443"]);
+    assert_eq!(denied(slice("shop", "kubernetes", "10.1.0.9", 80)), operator, "a user's Service");
+}

@@ -1,5 +1,7 @@
 //! Proxies that come, fall silent, are lost, and follow another replica.
 
+use futures::FutureExt as _;
+
 use super::*;
 
 const WALL: Timestamp = Timestamp::UNIX_EPOCH;
@@ -154,4 +156,15 @@ fn a_resource_that_comes_into_a_scope_later_than_it_changed_is_not_yet_programme
     hub.publish(resources(&[(1, 1), (2, 1), (3, 1)]), BTreeSet::new());
     assert_eq!(hub.progress().standing(&key(3)), Standing { expected: 1, ..Standing::default() });
     assert_eq!(hub.progress().standing(&key(1)).programmed, 1);
+}
+
+#[test]
+fn a_connection_of_the_same_name_takes_the_place_of_the_older_one_which_is_told() {
+    let (hub, _) = hub();
+    let older = hub.connect("edge-1", Scope::All, start());
+    assert_eq!(older.superseded().now_or_never(), None);
+    let newer = hub.connect("edge-1", Scope::All, start());
+    assert_eq!(older.superseded().now_or_never(), Some(()));
+    drop(older);
+    assert_eq!((newer.superseded().now_or_never(), hub.progress().standing(&key(1)).expected), (None, 1));
 }
