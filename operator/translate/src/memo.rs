@@ -96,10 +96,13 @@ mod tests {
     use crate::inputs::{Inputs, ObjectKey};
     use crate::view::Table;
 
-    /// Follows worlds of (name, subject), where a result looks at the Service of its name, and compares the names that
+    /// The subjects of a world with their names, and the names whose Services differ from those of the world before.
+    type World<'w> = (&'w [(u8, char)], &'w [u8]);
+
+    /// Follows worlds, where a result looks at the Service of its name, and compares the names that
     /// had to be found in each.
     #[track_caller]
-    fn check(worlds: &[(&[(u8, char)], &[u8])], expected: &[&[u8]]) {
+    fn check(worlds: &[World<'_>], expected: &[&[u8]]) {
         let (inputs, index) = (Inputs::default(), Index::default());
         let view = View::new(&inputs, &index);
         let key = |name: u8| ObjectKey::new("", name.to_string());
