@@ -206,7 +206,7 @@ fn what_has_hosts_is_held_while_claims_may_not_be_read() {
     let told = Told::Absent { absence: Absence::Denied, message: "forbidden".to_owned() };
     setup.tell(Source::Claims, told);
     setup.pool("1", &with_host(), &json!({}));
-    let step = setup.control.publish(setup.start + Duration::from_secs(60), WALL).expect("the rest goes on");
+    let step = setup.control.publish(setup.start + Duration::from_mins(1), WALL).expect("the rest goes on");
     assert!(step.publication.is_some() && step.claims.is_empty(), "{step:?}");
     let published = setup.control.hub.progress().set;
     assert!(!published.entries().keys().any(|key| key.kind == "OriginPool"), "its host may be another's");

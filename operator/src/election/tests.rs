@@ -152,7 +152,9 @@ fn simulate(fates: &[Fate], mishaps: &[(u64, Mishap)]) -> (usize, [u64; 2]) {
                 }
             }
         }
-        ghosts.iter_mut().for_each(|ghost| ghost.travel(&mut server, now));
+        for ghost in &mut ghosts {
+            ghost.travel(&mut server, now);
+        }
         for replica in &mut replicas {
             replica.travel(&mut server, now);
             replica.step(start, now, &mut draw);
