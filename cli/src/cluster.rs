@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use headgate_operator::watch::{Read, Source, Watches};
 use headgate_operator::world::{ObjectKind, Scope, World};
-use headgate_translate::{AddressPolicy, ObjectKey, Options, Reference, Translation};
+use headgate_translate::{ASSUMED_CLASS, AddressPolicy, AssumedClasses, ObjectKey, Options, Reference, Translation};
 use kube::api::{DynamicObject, ListParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
@@ -71,29 +71,38 @@ impl Cluster {
 
     /// Every object that headgate governs, with its status, in the shape of `GET /v1/status`.
     pub async fn status(&self) -> anyhow::Result<Value> {
-        let mut items = Vec::new();
-        let mut notes = Vec::new();
+        let mut gaps = Gaps::default();
         let Options { gateway_controller, ingress_controller, .. } = Options::default();
-        let mut ours =
-            Ours { gateway_controller, ingress_controller, classes: BTreeSet::new(), gateways: BTreeSet::new() };
+        let mut found = Vec::new();
         for kind in ObjectKind::ALL.iter().copied().filter(|kind| kind.governed().is_some()) {
-            let objects = self.list(kind, &mut notes).await?;
-            items.extend(objects.into_iter().filter_map(|object| ours.item(kind, object)));
+            found.push((kind, self.list(kind, &mut gaps).await?));
         }
+        let mut ours = Ours { gateway_controller, ingress_controller, ..Ours::default() };
+        ours.classes.extend(gaps.unseen_classes().map(|kind| (kind, ASSUMED_CLASS.to_owned())));
+        let items = found.into_iter().flat_map(|(kind, objects)| objects.into_iter().map(move |object| (kind, object)));
+        let items: Vec<Value> = items.filter_map(|(kind, object)| ours.item(kind, object)).collect();
+        let notes = gaps.notes(&self.namespace);
         Ok(json!({ "apiVersion": "v1", "kind": "List", "metadata": {}, "items": items, "complaints": notes }))
     }
 
     /// Everything that decides about requests, as far as the user may read it.
     pub async fn see(&self) -> anyhow::Result<Seen> {
-        // Which addresses the operator allows is its own setting; what it refuses is told by status.
-        let mut world =
-            World::new(Options { addresses: AddressPolicy::Any { denied: Vec::new() }, ..Options::default() });
-        let mut notes = Vec::new();
+        let mut gaps = Gaps::default();
+        let mut found = Vec::new();
         for kind in Watches::kinds() {
-            for object in self.list(kind, &mut notes).await? {
+            found.push((kind, self.list(kind, &mut gaps).await?));
+        }
+        // Which addresses the operator allows is its own setting; what it refuses is told by status.
+        let addresses = AddressPolicy::Any { denied: Vec::new() };
+        let assumed_classes =
+            if gaps.unseen_classes().next().is_some() { AssumedClasses::Headgate } else { AssumedClasses::None };
+        let mut world = World::new(Options { addresses, assumed_classes, ..Options::default() });
+        for (kind, objects) in found {
+            for object in objects {
                 take(&mut world, kind, object);
             }
         }
+        let mut notes = gaps.notes(&self.namespace);
         let mut read = BTreeSet::new();
         for _ in 0..REFERENCE_ROUNDS {
             let Translation { references, .. } = world.translate(clock::timestamp());
@@ -131,22 +140,23 @@ impl Cluster {
 
     /// All objects of a kind; those of the kubeconfig's namespace where the user may not read the others. A kind that
     /// the cluster does not have has no objects.
-    async fn list(&self, kind: ObjectKind, notes: &mut Vec<String>) -> anyhow::Result<Vec<DynamicObject>> {
-        let outcome = match pages(&self.api(kind, None)).await {
-            Err(kube::Error::Api(status)) if status.is_forbidden() && kind.scope() == Scope::Namespaced => {
-                notes.push(format!("{}: you may read those of namespace {} only", kind.as_str(), self.namespace));
-                pages(&self.api(kind, Some(&self.namespace))).await
+    async fn list(&self, kind: ObjectKind, gaps: &mut Gaps) -> anyhow::Result<Vec<DynamicObject>> {
+        let is_forbidden =
+            |outcome: &kube::Result<_>| matches!(outcome, Err(kube::Error::Api(status)) if status.is_forbidden());
+        let mut outcome = pages(&self.api(kind, None)).await;
+        if is_forbidden(&outcome) && kind.scope() == Scope::Namespaced {
+            outcome = pages(&self.api(kind, Some(&self.namespace))).await;
+            if !is_forbidden(&outcome) {
+                gaps.narrowed.push(kind);
             }
-            outcome => outcome,
-        };
+        }
         match outcome {
-            Ok(objects) => Ok(objects),
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(Vec::new()),
             Err(kube::Error::Api(status)) if status.is_forbidden() => {
-                notes.push(format!("{}: you may not read them", kind.as_str()));
+                gaps.unseen.push(kind);
                 Ok(Vec::new())
             }
-            Err(error) => Err(error).with_context(|| format!("cannot list {}", kind.as_str())),
+            outcome => outcome.with_context(|| format!("cannot list {}", kind.as_str())),
         }
     }
 
@@ -180,7 +190,45 @@ fn take(world: &mut World, kind: ObjectKind, object: DynamicObject) {
     };
 }
 
+/// What the user may not read.
+#[derive(Default)]
+struct Gaps {
+    /// Kinds of which the kubeconfig's namespace is seen alone.
+    narrowed: Vec<ObjectKind>,
+    /// Kinds of which nothing is seen.
+    unseen: Vec<ObjectKind>,
+}
+
+impl Gaps {
+    /// Kinds of classes of which nothing is seen: those of the name that we ship are taken for ours.
+    fn unseen_classes(&self) -> impl Iterator<Item = ObjectKind> {
+        let is_class = |kind: &ObjectKind| matches!(kind, ObjectKind::GatewayClass | ObjectKind::IngressClass);
+        self.unseen.iter().copied().filter(is_class)
+    }
+
+    /// A sentence for each sort.
+    fn notes(&self, namespace: &str) -> Vec<String> {
+        let classes: Vec<ObjectKind> = self.unseen_classes().collect();
+        let others = self.unseen.iter().copied().filter(|kind| !classes.contains(kind)).collect();
+        let notes = [
+            (
+                self.narrowed.clone(),
+                format!("you may list those of namespace {namespace} only, so only those are seen"),
+            ),
+            (classes, format!("you may not list them; `{ASSUMED_CLASS}` is taken for the class of headgate")),
+            (others, "you may not list them; what needs them is shown as if there were none".to_owned()),
+        ];
+        let notes = notes.into_iter().filter(|(kinds, _)| !kinds.is_empty());
+        notes
+            .map(|(kinds, note)| {
+                format!("{}: {note}", kinds.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(", "))
+            })
+            .collect()
+    }
+}
+
 /// What tells our objects of the shared kinds from those of other controllers.
+#[derive(Default)]
 struct Ours {
     gateway_controller: String,
     ingress_controller: String,

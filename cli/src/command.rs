@@ -1,12 +1,13 @@
 //! The command line as a whole.
 
+use std::ffi::OsString;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use headgate_engine::{Chance, Context, Explanation, Listening, Outcome, Plan, Resolutions, Step};
 use headgate_operator::world::World;
 use headgate_snapshot::ResourceSet;
@@ -63,6 +64,21 @@ enum Command {
     },
     /// Print the custom resource definitions, for `kubectl apply -f -`
     Crds,
+}
+
+/// What kubectl looks for on PATH begins so; `kubectl headgate` runs `kubectl-headgate`.
+const PLUGIN: &str = "kubectl-";
+
+/// Reads a command line; ends the process where it is none. As a plugin of kubectl it calls itself as its user does.
+pub fn line(arguments: impl IntoIterator<Item = OsString>) -> Line {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let name = arguments.first().and_then(|program| Path::new(program).file_stem()?.to_str());
+    let mut command = Line::command();
+    if let Some(plugin) = name.and_then(|name| name.strip_prefix(PLUGIN)) {
+        command = command.bin_name(format!("kubectl {plugin}"));
+    }
+    let matches = command.get_matches_from(arguments);
+    Line::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
 /// Runs a command line.

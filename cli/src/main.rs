@@ -4,8 +4,7 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser as _;
-use headgate::command::{self, Line};
+use headgate::command;
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
@@ -18,7 +17,7 @@ fn main() -> ExitCode {
     let terminal = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(terminal).with_writer(std::io::stderr).init();
 
-    let line = Line::parse();
+    let line = command::line(std::env::args_os());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         // Looks at files borrow a thread each time; one that is not needed soon again is given back.

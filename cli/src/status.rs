@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::client::Api;
 use crate::cluster::Access;
 use crate::manifest::object;
-use crate::terminal::{BAD, GOOD, NOTABLE};
+use crate::terminal::{BAD, GOOD, NOTABLE, QUIET};
 
 /// One line of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,8 +31,12 @@ pub async fn run(api: Api, access: Access) -> anyhow::Result<ExitCode> {
     };
     let rows: Vec<Row> = list["items"].as_array().into_iter().flatten().map(row).collect();
     let mut out = anstream::stdout().lock();
-    for (line, style) in table(&rows) {
-        writeln!(out, "{style}{line}{style:#}")?;
+    if rows.is_empty() {
+        writeln!(out, "{QUIET}there is no object that headgate governs{QUIET:#}")?;
+    } else {
+        for (line, style) in table(&rows) {
+            writeln!(out, "{style}{line}{style:#}")?;
+        }
     }
     for proxy in list["proxies"].as_array().into_iter().flatten() {
         for trouble in proxy["troubles"].as_array().into_iter().flatten() {
@@ -68,6 +72,10 @@ fn row(item: &Value) -> Row {
     let ready = summary.map_or("-", |summary| text(&summary["status"]));
     let note = match summary.filter(|summary| summary["status"] != "True") {
         Some(obstacle) => sentence(obstacle),
+        // The schema of an Ingress has no place for conditions.
+        None if summary.is_none() && item["kind"] == "Ingress" => {
+            format!("told by events: kubectl describe ingress --namespace {} {}", key.namespace, key.name)
+        }
         None => ["Degraded", "PartiallyInvalid", "Enforced"]
             .into_iter()
             .filter_map(|wanted| condition(conditions, wanted))
@@ -146,13 +154,15 @@ mod tests {
                 { "type": "Ready", "status": "False", "reason": "BackendNotFound", "message": "no Service x" },
             ] }] },
         });
-        let lines: Vec<String> = table(&[row(&pool), row(&route)]).into_iter().map(|(line, _)| line).collect();
+        let ingress = json!({ "kind": "Ingress", "metadata": { "name": "old", "namespace": "web" }, "status": {} });
+        let lines: Vec<String> = table(&[&pool, &route, &ingress].map(row)).into_iter().map(|(line, _)| line).collect();
         assert_eq!(
             lines,
             [
                 "NAME                READY  HEALTHY  ACTIVE  NOTE",
                 "OriginPool/chat     True   3/4      eu      OriginUnhealthy: eu: 1 of 2",
                 "HTTPRoute/web/shop  False  -        -       BackendNotFound: no Service x",
+                "Ingress/web/old     -      -        -       told by events: kubectl describe ingress --namespace web old",
             ]
         );
     }

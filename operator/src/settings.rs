@@ -107,7 +107,7 @@ mod tests {
         let settings = settings.expect("lists are read");
         let identities: Vec<String> = settings.gateway_identity.iter().map(ToString::to_string).collect();
         assert_eq!(identities, ["a/b", "c/d", "e/f"]);
-        let addresses = ["192.0.2.1", "2001:db8::1", "gate.example.com"].map(|text| text.parse());
+        let addresses = ["192.0.2.1", "2001:db8::1", "gate.example.com"].map(str::parse);
         assert_eq!(settings.gateway_address.into_iter().map(Ok).collect::<Vec<_>>(), addresses);
         assert_eq!(settings.allow_origins.len(), 2);
     }

@@ -79,6 +79,15 @@ impl Authority {
     }
 }
 
+/// A client that trusts these authorities alone (PEM) and offers these protocols.
+pub fn client_of(authorities: &str, protocols: &[&str]) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(authorities.as_bytes()) {
+        roots.add(certificate.expect("PEM of an authority")).expect("the authority's certificate is valid");
+    }
+    with_protocols(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth(), protocols)
+}
+
 fn with_protocols(mut config: ClientConfig, protocols: &[&str]) -> Arc<ClientConfig> {
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
     Arc::new(config)

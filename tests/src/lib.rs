@@ -41,4 +41,4 @@ pub mod seed;
 pub mod standalone;
 mod waiting;
 
-pub use waiting::{eventually, within};
+pub use waiting::{eventually, try_eventually, within};

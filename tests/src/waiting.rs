@@ -27,14 +27,19 @@ pub fn within(limit: Duration, test: impl Future<Output = ()>) {
 }
 
 /// Looks at a condition until it holds, and fails with what was seen last when it does not within `limit`.
-pub async fn eventually<T>(limit: Duration, what: &str, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
+pub async fn eventually<T>(limit: Duration, what: &str, look: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let outcome = try_eventually(limit, look).await;
+    outcome.unwrap_or_else(|seen| panic!("not within {limit:?}: {what}; last seen: {seen}"))
+}
+
+/// Looks at a condition until it holds, and gives what was seen last when it does not within `limit`. For tests that
+/// tell all that is wrong at once.
+pub async fn try_eventually<T>(limit: Duration, mut look: impl AsyncFnMut() -> Result<T, String>) -> Result<T, String> {
     let watch = Stopwatch::start();
     loop {
-        let seen = match look().await {
-            Ok(value) => return value,
-            Err(seen) => seen,
-        };
-        assert!(watch.elapsed() < limit, "not within {limit:?}: {what}; last seen: {seen}");
-        clock::pass(LOOK_EVERY).await;
+        match look().await {
+            Err(_) if watch.elapsed() < limit => clock::pass(LOOK_EVERY).await,
+            outcome => return outcome,
+        }
     }
 }

@@ -13,9 +13,9 @@ use std::{
 
 use serde_json::Value;
 
-use super::{Cluster, part::Part, tokens::Token};
+use super::{Cluster, api::Api, part::Part, tokens::Token};
 use crate::{
-    binary,
+    binary, certificates,
     client::{Answer, Ask, get},
     eventually,
 };
@@ -78,6 +78,18 @@ impl Member {
         line.map_or(0.0, |value| value.parse().expect("a metric has a value"))
     }
 
+    /// The sum of its series that begin so: a name, perhaps with some labels.
+    pub async fn total(&self, start: &str) -> f64 {
+        let text = get("admin", "/metrics").to(self.admin()).await.text();
+        let values = text.lines().filter(|line| line.starts_with(start)).filter_map(|line| line.rsplit(' ').next());
+        values.map(|value| value.parse::<f64>().expect("a metric has a value")).sum()
+    }
+
+    /// What a proxy on a loopback address enforces.
+    pub async fn config(&self) -> Value {
+        get("admin", "/v1/config").to(self.admin()).await.json()
+    }
+
     /// Whether an operator leads now.
     pub async fn leads(&self) -> bool {
         self.metric("headgate_leader").await > 0.0
@@ -131,7 +143,7 @@ impl Cluster {
             ("--gateway-address", "192.0.2.80".to_owned()),
             ("--allow-origins", "10.77.0.0/16,127.0.0.0/8".to_owned()),
         ];
-        self.member(name, address, "headgate-operator", &arguments)
+        Self::member(name, address, "headgate-operator", &arguments)
     }
 
     /// Starts a gateway that is to follow these operators. It is not ready before it has a plan.
@@ -142,12 +154,16 @@ impl Cluster {
 
     /// Starts a gateway that shows this token.
     pub async fn gateway_with(&self, name: &str, operators: &[&Member], token: &str) -> Member {
-        let address = self.address();
+        self.proxy("gateway", name, self.address(), operators, token).await
+    }
+
+    /// Starts a proxy of a role on an address that nobody has. One on 127.0.0.0/8 shows [`Member::config`].
+    pub async fn proxy(&self, role: &str, name: &str, address: IpAddr, operators: &[&Member], token: &str) -> Member {
         let authority = self.operators_authority().await;
-        let token = self.write(&format!("{name}.token"), token);
+        let token = self.write(&token_file(name), token);
         let streams = operators.iter().map(|operator| SocketAddr::new(operator.address, STREAM_PORT).to_string());
         let arguments = [
-            ("--role", "gateway".to_owned()),
+            ("--role", role.to_owned()),
             ("--name", name.to_owned()),
             ("--operator", streams.collect::<Vec<_>>().join(",")),
             ("--ca", authority.display().to_string()),
@@ -156,10 +172,22 @@ impl Cluster {
             ("--admin", SocketAddr::new(address, ADMIN_PORT).to_string()),
             ("--data-dir", self.path(&format!("{name}.data")).display().to_string()),
         ];
-        self.member(name, address, "headgate-proxy", &arguments)
+        Self::member(name, address, "headgate-proxy", &arguments)
     }
 
-    fn member(&self, name: &str, address: IpAddr, program: &str, arguments: &[(&str, String)]) -> Member {
+    /// Puts another token in the place of a proxy's, as the kubelet does.
+    pub fn renew_token(&self, name: &str, token: &str) {
+        self.write(&token_file(name), token);
+    }
+
+    /// A client of an operator's API that trusts the operators' CA.
+    pub async fn api_of(&self, operator: &Member, token: Option<&str>) -> Api {
+        let authority = fs::read_to_string(self.operators_authority().await).expect("just written");
+        let tls = certificates::client_of(&authority, &["http/1.1"]);
+        Api::new(operator.api(), tls, token.map(ToOwned::to_owned))
+    }
+
+    fn member(name: &str, address: IpAddr, program: &str, arguments: &[(&str, String)]) -> Member {
         let arguments = arguments.iter().flat_map(|(flag, value)| [(*flag).to_owned(), value.clone()]).collect();
         let process = Part::new("a process of headgate", binary::of(program), arguments);
         process.start();
@@ -211,4 +239,9 @@ impl Cluster {
         let proxies: &Value = &object["status"]["proxies"];
         (proxies["expected"].as_u64(), proxies["programmed"].as_u64())
     }
+}
+
+/// The file with the token of a proxy.
+fn token_file(name: &str) -> String {
+    format!("{name}.token")
 }
