@@ -324,7 +324,8 @@ impl Loop {
         });
         if begins && is_changed {
             info!(term, "has seen everything and leads");
-            self.tell(&changes);
+            // Nothing of an Ingress is stored, so a new leader does not know what was told of those that it finds.
+            self.tell(changes.iter().filter(|change| change.before.is_some() || !is_untold(change.object.kind)));
             self.parts.desk.ask(self.parts.control.objects());
             self.plan_publication(now);
         }
@@ -349,12 +350,8 @@ impl Loop {
         looked.await.unwrap_or_default()
     }
 
-    fn tell(&self, changes: &[Change]) {
+    fn tell<'c>(&self, changes: impl IntoIterator<Item = &'c Change>) {
         for Change { object, before } in changes {
-            // Nothing of an Ingress is stored, so a new leader does not know what was told.
-            if before.is_none() && matches!(object.kind, Kind::Ingress | Kind::IngressClass) {
-                continue;
-            }
             let Some(after) = self.parts.control.status(object) else { continue };
             for happening in events::of(before.as_ref(), &after) {
                 self.parts.metrics.events.with_label_values(&[happening.reason.as_str()]).inc();
@@ -363,6 +360,11 @@ impl Loop {
             }
         }
     }
+}
+
+/// Whether the API server keeps no conditions of a kind.
+fn is_untold(kind: Kind) -> bool {
+    matches!(kind, Kind::Ingress | Kind::IngressClass)
 }
 
 #[cfg(test)]

@@ -154,7 +154,7 @@ impl World {
         cluster.apply(headgate_tests::manifests::GATEWAY).await;
         for object in 0..OBJECTS {
             cluster.put(&world.pool(object, 0)).await;
-            cluster.put(&world.route(object, 0)).await;
+            cluster.put(&World::route(object, 0)).await;
         }
         world
     }
@@ -170,7 +170,7 @@ impl World {
         for number in numbers {
             let watch = Stopwatch::start();
             let (object, turn) = (number / 2 % OBJECTS, number / 2 / OBJECTS + 1);
-            let object = if number % 2 == 0 { self.pool(object, turn) } else { self.route(object, turn) };
+            let object = if number % 2 == 0 { self.pool(object, turn) } else { Self::route(object, turn) };
             cluster.put(&object).await;
             times.push(watch.elapsed());
         }
@@ -196,7 +196,7 @@ impl World {
     }
 
     /// The route as its edit of this turn leaves it: each turn has another pool and another header.
-    fn route(&self, object: usize, turn: usize) -> Value {
+    fn route(object: usize, turn: usize) -> Value {
         let mark = json!({
             "type": "ResponseHeaderModifier",
             "responseHeaderModifier": { "set": [{ "name": "x-turn", "value": turn.to_string() }] },
