@@ -54,7 +54,12 @@ fn transitions(before: &[Condition], after: &[Condition]) -> Vec<Happening> {
     for wanted in [ACCEPTED, RESOLVED_REFS, PROGRAMMED] {
         let Some(now) = find(after, wanted) else { continue };
         let known = find(before, wanted);
-        let is_same = known.is_some_and(|known| known.status == now.status && known.reason == now.reason);
+        // What is wrong with an object may become something else of the same kind. How many proxies have it may not be
+        // told each time.
+        let is_same = known.is_some_and(|known| {
+            let says_the_same = wanted == PROGRAMMED || known.message == now.message;
+            known.status == now.status && known.reason == now.reason && says_the_same
+        });
         // That all is well is news where it was not, and once a proxy serves it for the first time.
         let is_expected = now.status == "True" && known.is_none() && wanted != PROGRAMMED;
         let is_passing = ON_THE_WAY.contains(&now.reason.as_str()) && known.is_none_or(|known| known.status != "True");

@@ -373,11 +373,11 @@ async fn forbidden_addresses(cluster: &Cluster, gateway: &Member, operators: &[M
         }))
         .await;
     let of_service = |name: &str| json!({ "name": "a", "service": { "name": name, "port": 80 } });
-    specs.push(("external-name", of_service("outside"), "Accepted"));
-    specs.push(("external-name-svc", origin_at("outside.addresses.svc:80"), "Accepted"));
+    specs.push(("external-name", of_service("outside"), "ResolvedRefs"));
+    specs.push(("external-name-svc", origin_at("outside.addresses.svc:80"), "ResolvedRefs"));
     let api = cluster.api_address();
     cluster.service("addresses", "inside", 80, api.port(), &[api.ip()]).await;
-    specs.push(("endpoint-slice", of_service("inside"), "Accepted"));
+    specs.push(("endpoint-slice", of_service("inside"), "ResolvedRefs"));
 
     for (name, origin, _) in &specs {
         let host = format!("{name}.addresses.example.org");
