@@ -33,7 +33,7 @@ pub use names::{local_addresses, serving_names};
 pub use vault::{ClusterVault, Kept, KeptConfigMap, KeptSecret, Vault, VaultFailed, Written};
 
 use crate::clock;
-use crate::leadership::Leadership;
+use crate::leadership::Pen;
 use book::Book;
 use certificate::Leaf;
 
@@ -71,13 +71,16 @@ pub enum AuthorityError {
 pub async fn run(
     vault: Arc<dyn Vault>,
     names: BTreeSet<String>,
-    leadership: watch::Receiver<Leadership>,
+    pen: Pen,
     serving: watch::Sender<Option<Arc<CertifiedKey>>>,
 ) {
     let mut leaf: Option<Leaf> = None;
     loop {
-        let leads = || leadership.borrow().leads(clock::instant());
-        let pause = match serve(&*vault, &names, leads, &mut leaf, clock::timestamp()).await {
+        let permit = pen.take().await;
+        let leads = || permit.is_some() && pen.leadership().leads(clock::instant());
+        let served = serve(&*vault, &names, leads, &mut leaf, clock::timestamp()).await;
+        drop(permit);
+        let pause = match served {
             Ok(None) => ROUND,
             Ok(Some(key)) => {
                 serving.send_replace(Some(key));

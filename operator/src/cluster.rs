@@ -10,6 +10,7 @@ use kube::{Client, Config};
 use prometheus::Registry;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tracing::debug;
 
 use crate::clock;
@@ -18,12 +19,12 @@ use crate::control::run::{Parts, run};
 use crate::election::lease;
 use crate::events::{self, Happening};
 use crate::hub::Hub;
-use crate::leadership::Leadership;
+use crate::leadership::{Leadership, Pen};
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::watch::Watches;
 use crate::world::{ObjectKind, Own};
-use crate::write::{Desk, Site, Writer};
+use crate::write::{self, Desk, Site, Writer};
 
 /// Events that may wait to be told.
 const HAPPENINGS: usize = 1024;
@@ -60,6 +61,8 @@ pub fn own(config: &Config, settings: &Settings) -> Own {
 pub struct Cluster {
     /// Everything that is known.
     pub control: Arc<Control>,
+    /// The right to write, for whatever else writes as the leader.
+    pub pen: Pen,
     /// Ends once the lease is let go, after `stop`.
     pub election: JoinHandle<()>,
 }
@@ -74,7 +77,7 @@ pub fn start(
     registry: &Registry,
     stop: watch::Receiver<bool>,
 ) -> prometheus::Result<Cluster> {
-    let metrics = Metrics::new(registry)?;
+    let (metrics, pen) = (Metrics::new(registry)?, Pen::new(leadership.subscribe()));
     let replica = settings.replica();
     let namespace = settings.namespace.clone();
     let options = settings.options();
@@ -82,23 +85,18 @@ pub fn start(
     let (watches, news) = Watches::start(client.clone(), &namespace, metrics.clone());
     let desk = Arc::new(Desk::default());
     let site = Site { controller: control.controller().to_owned(), addresses: settings.gateway_address.clone() };
-    let writer = Writer::new(
-        client.clone(),
-        Arc::clone(&control),
-        Arc::clone(&desk),
-        site,
-        leadership.subscribe(),
-        metrics.clone(),
-    );
+    let writer =
+        Writer::new(client.clone(), Arc::clone(&control), Arc::clone(&desk), site, pen.clone(), metrics.clone());
     tokio::spawn(writer.run());
     let (happenings, told) = mpsc::channel(HAPPENINGS);
-    tokio::spawn(tell(client.clone(), replica.clone(), Arc::clone(&control), leadership.subscribe(), told));
+    tokio::spawn(tell(client.clone(), replica.clone(), Arc::clone(&control), pen.clone(), told));
     tokio::spawn(run(Parts {
         control: Arc::clone(&control),
         hub: Arc::clone(hub),
         watches,
         news,
         leadership: leadership.clone(),
+        pen: pen.clone(),
         desk,
         happenings,
         client: client.clone(),
@@ -107,9 +105,10 @@ pub fn start(
     }));
     // Unique to this process: a restarted one never continues what the one before held.
     let identity = format!("{replica}_{:016x}", rand::random::<u64>());
-    let (client, leadership) = (client.clone(), leadership.clone());
-    let election = tokio::spawn(async move { lease::run(client, &namespace, identity, &leadership, stop).await });
-    Ok(Cluster { control, election })
+    let (client, leadership, held) = (client.clone(), leadership.clone(), pen.clone());
+    let election =
+        tokio::spawn(async move { lease::run(client, &namespace, identity, &leadership, &held, stop).await });
+    Ok(Cluster { control, pen, election })
 }
 
 /// Tells events, while this replica leads.
@@ -117,19 +116,19 @@ async fn tell(
     client: Client,
     replica: String,
     control: Arc<Control>,
-    leadership: watch::Receiver<Leadership>,
+    pen: Pen,
     mut happenings: mpsc::Receiver<(ObjectRef, Happening)>,
 ) {
     let reporter = Reporter { controller: "headgate.dev/operator".to_owned(), instance: Some(replica) };
     let recorder = Recorder::new(client, reporter);
     while let Some((object, happening)) = happenings.recv().await {
-        if !leadership.borrow().leads(clock::instant()) {
-            continue;
-        }
         let Some(now) = control.object(&object) else { continue };
         let reference = events::reference(ObjectKind::from(object.kind), &now);
-        if let Err(error) = recorder.publish(&events::event(happening), &reference).await {
-            debug!(%object, %error, "cannot tell an event");
+        let Some(_permit) = pen.take().await else { continue };
+        match timeout(write::LIMIT, recorder.publish(&events::event(happening), &reference)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => debug!(%object, %error, "cannot tell an event"),
+            Err(_) => debug!(%object, "cannot tell an event: the API server does not answer"),
         }
     }
 }

@@ -17,14 +17,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use headgate_translate::{GatewayAddress, ObjectKey, ObjectRef, Options, Reference, Verdict};
+use headgate_translate::{GatewayAddress, ObjectKey, ObjectRef, Options, REFERRED, Reference, Verdict};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::Value;
 use tracing::warn;
 
 use crate::claims::{self, Shard, Shards, Write};
-use crate::hub::{Hub, Publication};
+use crate::hub::{Doubt, Hub, Publication};
 use crate::metrics::Metrics;
 use crate::status::{Change, Status, StatusList, Statuses};
 use crate::watch::{News, Read, Source, Told, Watches};
@@ -157,6 +157,9 @@ impl Control {
         }
         let kept = claims::kept(&state.shards);
         state.world.set_claims(kept.clone());
+        let unread = state.sources.unread(now);
+        let is_certain = unread.is_empty();
+        state.world.set_unread(unread);
         let translation = state.world.translate(wall);
         for dropped in state.sources.refer(&translation.references, now) {
             let source = Source::One(dropped);
@@ -177,11 +180,20 @@ impl Control {
         } else {
             Vec::new()
         };
-        self.hub.leave_unread(state.sources.unknown().iter().map(|kind| kind.as_str().to_owned()).collect());
+        let referred = if is_certain { &[][..] } else { &REFERRED };
+        let unknown = state.sources.unknown().into_iter().map(ObjectKind::as_str);
+        let kinds = unknown.chain(referred.iter().copied()).map(str::to_owned).collect();
+        self.hub.doubt(Doubt { kinds, keys: translation.uncertain });
         let publication = self.hub.publish(resources, holds);
         state.verdicts = Arc::new(translation.verdicts);
         state.is_published = true;
         Some(Step { publication: Some(publication), references: translation.references, claims: writes })
+    }
+
+    /// Whether what can be read is not what the last translation took it to be. Time alone may change that.
+    pub fn is_behind(&self, now: Instant) -> bool {
+        let state = self.state.lock();
+        state.is_published && state.world.inputs().unread != state.sources.unread(now)
     }
 
     /// Joins what the proxies tell with the verdicts, and returns the objects whose status changed.

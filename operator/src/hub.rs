@@ -20,8 +20,12 @@
 //!
 //! A held key is one whose state translate does not know. The hub keeps what it has for it, and tells proxies to
 //! keep what they have where it has nothing. When a hold ends without a resource, the key is withdrawn.
+//!
+//! What is in [`Doubt`] is known in part: a proxy that has something for such a key keeps it as it is, and one that has
+//! nothing takes what is published.
 
 mod connection;
+mod doubt;
 mod presence;
 mod progress;
 mod reported;
@@ -43,6 +47,7 @@ use tokio::sync::watch;
 use tracing::warn;
 
 pub use connection::{Connection, Start};
+pub use doubt::Doubt;
 pub use presence::{Attendance, EXPECTED_FOR, FORGOTTEN_AFTER, SILENT_AFTER};
 pub use progress::{Progress, ProxyProgress, Standing};
 pub use scope::{Scope, knows};
@@ -96,9 +101,9 @@ impl Hub {
         publication
     }
 
-    /// Says of which kinds nothing could be read so far. What proxies have of them is not withdrawn.
-    pub fn leave_unread(&self, kinds: BTreeSet<String>) {
-        self.state.lock().leave_unread(kinds);
+    /// Says what is uncertain in the next publication, because it, or what it follows from, could not be read so far.
+    pub fn doubt(&self, doubt: Doubt) {
+        self.state.lock().doubt(doubt);
     }
 
     /// A subscription for a proxy in this process, which gets everything. `has` is what the proxy has already; without

@@ -47,12 +47,12 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let (serving, served) = watch::channel(None);
     let names = serving_names(&settings.namespace, &[settings.stream, settings.api], local_addresses());
     let vault = Arc::new(ClusterVault::new(client.clone(), &settings.namespace));
-    tokio::spawn(authority::run(vault, names, leadership.subscribe(), serving));
 
     let own = cluster::own(&config, &settings);
-    let Cluster { control, election } =
+    let Cluster { control, pen, election } =
         cluster::start(&client, &settings, own, &hub, &leadership, &registry, stop.subscribe())
             .context("cannot register metrics")?;
+    tokio::spawn(authority::run(vault, names, pen, serving));
     let told = Arc::clone(&control);
     serve(admin_listener, admin::routes(Arc::clone(&hub), registry.clone(), Arc::new(move || told.troubles())));
 

@@ -8,12 +8,14 @@ mod own;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use headgate_crds::gateway_api::{Gateway, GatewayClass, HttpRoute, ReferenceGrant};
 use headgate_crds::{GROUP, OriginPool};
 use headgate_translate::{
-    Claims, Inputs, Kind, LastAccepted, ObjectKey, ObjectRef, Options, Problem, Translation, Translator,
+    Claims, Dependency, Force, Inputs, Kind, LastAccepted, ObjectKey, ObjectRef, Options, Problem, Translation,
+    Translator, Verdict,
 };
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, Service};
@@ -233,6 +235,11 @@ impl World {
         }
     }
 
+    /// Replaces what the next translation takes as never read.
+    pub fn set_unread(&mut self, unread: BTreeSet<Dependency>) {
+        self.inputs.unread = unread;
+    }
+
     /// One object as it is in force.
     pub fn get(&self, kind: ObjectKind, key: &ObjectKey) -> Option<Object> {
         find(&self.inputs, kind, key)
@@ -267,7 +274,8 @@ impl World {
                 continue;
             }
             let object = ObjectRef::new(Kind::OriginPool, key.clone());
-            if translation.verdicts.get(&object).is_some_and(|verdict| verdict.is_accepted()) {
+            let is_judged = |verdict: &Arc<Verdict>| verdict.is_accepted() && verdict.force != Force::Held;
+            if translation.verdicts.get(&object).is_some_and(is_judged) {
                 accepted_pools.insert(key.clone(), Arc::clone(pool));
             }
         }

@@ -25,7 +25,7 @@ use kube::core::DynamicObject;
 use kube::{Client, ResourceExt as _};
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 use tracing::{debug, warn};
@@ -34,7 +34,7 @@ pub use plan::Site;
 
 use crate::clock;
 use crate::control::{Control, Stored};
-use crate::leadership::Leadership;
+use crate::leadership::Pen;
 use crate::metrics::Metrics;
 use crate::watch::resource;
 use crate::world::{ObjectKind, Scope};
@@ -48,7 +48,7 @@ const CONCURRENCY: usize = 16;
 
 /// How long one write may take; shorter than the time between a leader's deadline and the moment in which another may
 /// take its lease.
-const LIMIT: Duration = Duration::from_secs(2);
+pub const LIMIT: Duration = Duration::from_secs(2);
 
 /// Objects whose status may have to be written.
 #[derive(Debug, Default)]
@@ -100,7 +100,7 @@ pub struct Writer {
     control: Arc<Control>,
     desk: Arc<Desk>,
     site: Site,
-    leadership: watch::Receiver<Leadership>,
+    pen: Pen,
     metrics: Metrics,
     pacer: Pacer,
     /// Objects to look at, and when.
@@ -112,16 +112,9 @@ pub struct Writer {
 
 impl Writer {
     /// A writer that has written nothing.
-    pub fn new(
-        client: Client,
-        control: Arc<Control>,
-        desk: Arc<Desk>,
-        site: Site,
-        leadership: watch::Receiver<Leadership>,
-        metrics: Metrics,
-    ) -> Self {
+    pub fn new(client: Client, control: Arc<Control>, desk: Arc<Desk>, site: Site, pen: Pen, metrics: Metrics) -> Self {
         let (pacer, waiting, busy) = (Pacer::default(), BTreeMap::new(), BTreeSet::new());
-        Self { client, control, desk, site, leadership, metrics, pacer, waiting, busy, writes: JoinSet::new(), term: 0 }
+        Self { client, control, desk, site, pen, metrics, pacer, waiting, busy, writes: JoinSet::new(), term: 0 }
     }
 
     /// Writes for ever.
@@ -151,7 +144,7 @@ impl Writer {
 
     fn start_due(&mut self) {
         let now = clock::instant();
-        let leadership = *self.leadership.borrow();
+        let leadership = self.pen.leadership();
         if !leadership.leads(now) {
             self.waiting.clear();
             self.metrics.status_pending.set(0);
@@ -203,11 +196,11 @@ impl Writer {
         }
         let body = json!({ "metadata": { "uid": uid, "resourceVersion": version }, "status": patch });
         let api = self.api(&object);
-        let leadership = self.leadership.clone();
+        let pen = self.pen.clone();
         self.busy.insert(object.clone());
         self.writes.spawn(async move {
             let started = clock::instant();
-            let outcome = write(&api, &object, &body, &leadership).await;
+            let outcome = write(&api, &object, &body, &pen).await;
             Done { object, wanted, outcome, took: clock::instant().saturating_duration_since(started) }
         });
     }
@@ -266,18 +259,11 @@ async fn until(at: Option<Instant>) {
     }
 }
 
-async fn write(
-    api: &Api<DynamicObject>,
-    object: &ObjectRef,
-    body: &Value,
-    leadership: &watch::Receiver<Leadership>,
-) -> Outcome {
+async fn write(api: &Api<DynamicObject>, object: &ObjectRef, body: &Value, pen: &Pen) -> Outcome {
     let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
     let patch = Patch::Merge(body);
     let sent = api.patch_status(&object.key.name, &params, &patch);
-    if !leadership.borrow().leads(clock::instant()) {
-        return Outcome::NotLeading;
-    }
+    let Some(_permit) = pen.take().await else { return Outcome::NotLeading };
     match timeout(LIMIT, sent).await {
         Ok(Ok(written)) => Outcome::Written(Stored {
             uid: written.uid().unwrap_or_default(),

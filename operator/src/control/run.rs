@@ -19,7 +19,7 @@ use crate::claims::{self, Shard, Write};
 use crate::clock;
 use crate::events::{self, Happening};
 use crate::hub::{Hub, PACE};
-use crate::leadership::Leadership;
+use crate::leadership::{Leadership, Pen};
 use crate::metrics::Metrics;
 use crate::status::Change;
 use crate::watch::{News, Watches};
@@ -55,6 +55,8 @@ pub struct Parts {
     pub news: mpsc::Receiver<News>,
     /// Term and deadline by the election; `synced` is set here.
     pub leadership: watch::Sender<Leadership>,
+    /// The right to write.
+    pub pen: Pen,
     /// Who writes statuses.
     pub desk: Arc<Desk>,
     /// Who tells events.
@@ -235,13 +237,11 @@ impl Loop {
             return;
         }
         for write in writes {
-            let (api, leadership) = (self.claims.clone(), self.parts.leadership.subscribe());
+            let (api, pen) = (self.claims.clone(), self.parts.pen.clone());
             self.claiming.spawn(async move {
-                let leads = leadership.borrow().leads(clock::instant());
-                let written = if leads {
-                    claims::store::write(&api, &write, MANAGER).await
-                } else {
-                    Err(anyhow::anyhow!("this replica leads no more"))
+                let written = match pen.take().await {
+                    Some(_permit) => claims::store::write(&api, &write, MANAGER).await,
+                    None => Err(anyhow::anyhow!("this replica leads no more")),
                 };
                 (write.name, written)
             });
@@ -333,7 +333,11 @@ impl Loop {
 
     async fn observe(&mut self) {
         let changes = self.look(false).await;
-        self.observe = clock::instant() + OBSERVATION_PERIOD;
+        let now = clock::instant();
+        self.observe = now + OBSERVATION_PERIOD;
+        if self.parts.control.is_behind(now) {
+            self.plan_publication(now);
+        }
         if self.parts.leadership.borrow().leads(clock::instant()) {
             self.tell(&changes);
             self.parts.desk.ask(changes.into_iter().map(|change| change.object));

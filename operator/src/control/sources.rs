@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use headgate_translate::Reference;
+use headgate_translate::{Dependency, Reference};
 
 use crate::watch::{Absence, Source};
 use crate::world::ObjectKind;
@@ -163,6 +163,23 @@ impl Sources {
         unknown.collect()
     }
 
+    /// What objects may depend on and nobody could read so far. A kind that has been missing for [`MISSING_LIMIT`] is not
+    /// installed: nothing of it is there.
+    pub fn unread(&self, now: Instant) -> BTreeSet<Dependency> {
+        let is_installed = |state: &State| match &state.absent {
+            Some((Absence::Missing, _, since)) => now.saturating_duration_since(*since) < MISSING_LIMIT,
+            Some((Absence::Denied | Absence::Unreachable, _, _)) | None => true,
+        };
+        let unread = self.states.iter().filter(|(_, state)| state.listed.is_none() && is_installed(state));
+        let dependency = |(source, state): (&Source, &State)| match source {
+            Source::Kind(kind) => dependency(*kind),
+            // One that was asked for just now is waited for elsewhere.
+            Source::One(reference) => state.absent.as_ref().map(|_| Dependency::One(reference.clone())),
+            Source::Claims => None,
+        };
+        unread.filter_map(dependency).collect()
+    }
+
     /// Whether the claims that are kept are known.
     pub fn knows_claims(&self) -> bool {
         self.states.get(&Source::Claims).is_some_and(|state| state.listed.is_some())
@@ -179,6 +196,24 @@ impl Sources {
             })
         });
         sentences.collect()
+    }
+}
+
+/// What it is for others that a kind cannot be read.
+fn dependency(kind: ObjectKind) -> Option<Dependency> {
+    match kind {
+        ObjectKind::OriginPool => Some(Dependency::OriginPools),
+        ObjectKind::GatewayClass => Some(Dependency::GatewayClasses),
+        ObjectKind::Gateway => Some(Dependency::Gateways),
+        ObjectKind::ReferenceGrant => Some(Dependency::ReferenceGrants),
+        ObjectKind::IngressClass => Some(Dependency::IngressClasses),
+        ObjectKind::Service => Some(Dependency::Services),
+        ObjectKind::EndpointSlice => Some(Dependency::EndpointSlices),
+        ObjectKind::Namespace => Some(Dependency::Namespaces),
+        ObjectKind::HttpRoute => Some(Dependency::HttpRoutes),
+        ObjectKind::Ingress => Some(Dependency::Ingresses),
+        // Each of these is a source of its own.
+        ObjectKind::Secret | ObjectKind::ConfigMap => None,
     }
 }
 

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use super::{Action, Elector, LEASE, NOBODY, Record};
 use crate::clock;
-use crate::leadership::Leadership;
+use crate::leadership::{Leadership, Pen};
 
 /// Name of the lease.
 pub const NAME: &str = "headgate-operator";
@@ -22,13 +22,15 @@ pub const NAME: &str = "headgate-operator";
 /// the moment in which another may take the lease.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// Takes part in the election until `stop` says so, then lets the lease go. `leadership` has term and deadline; the
+/// Takes part in the election until `stop` says so, then lets the lease go, once all that was written with `pen` is
+/// answered. `leadership` has term and deadline; the
 /// field `synced` of it is the watches' and is cleared where a term begins.
 pub async fn run(
     client: Client,
     namespace: &str,
     identity: String,
     leadership: &watch::Sender<Leadership>,
+    pen: &Pen,
     mut stop: watch::Receiver<bool>,
 ) {
     let api: Api<Lease> = Api::namespaced(client, namespace);
@@ -53,6 +55,10 @@ pub async fn run(
     let released = elector.release();
     announce(&elector, leadership);
     if let Some((version, term)) = released {
+        if !pen.is_laid_down(LIMIT).await {
+            warn!("a write of this replica is still under way; the lease ends by itself");
+            return;
+        }
         let body = lease(Some(version), "", term, None);
         match timeout(LIMIT, api.replace(NAME, &PostParams::default(), &body)).await {
             Ok(Ok(_)) => info!(term, "let the lease go"),

@@ -12,7 +12,7 @@ use super::connection::Link;
 use super::presence::{Attendance, Presence};
 use super::progress::{Progress, ProxyProgress, ScopeProgress};
 use super::view::View;
-use super::{Publication, Scope};
+use super::{Doubt, Publication, Scope};
 
 /// Most batches of one proxy that wait for its word; of older ones it is not known any more what they were.
 const UNANSWERED: usize = 64;
@@ -27,10 +27,9 @@ pub(super) struct State {
     pub(super) sequence: u64,
     set: Arc<ResourceSet>,
     holds: Arc<BTreeSet<Key>>,
-    /// Kinds of which nothing was ever read: whether a key of them exists is not known.
-    pub(super) unread: Arc<BTreeSet<String>>,
-    /// They are others since the last publication, which may withdraw something although the set is the same.
-    unread_changed: bool,
+    pub(super) doubt: Arc<Doubt>,
+    /// It is another since the last publication, which may change something at a proxy although the set is the same.
+    doubt_changed: bool,
     /// What each scope in use sees of it. Everything is always in use.
     views: BTreeMap<Scope, View>,
     proxies: BTreeMap<String, Proxy>,
@@ -104,8 +103,8 @@ impl Default for State {
             sequence: 0,
             set: Arc::default(),
             holds: Arc::default(),
-            unread: Arc::default(),
-            unread_changed: false,
+            doubt: Arc::default(),
+            doubt_changed: false,
             views: BTreeMap::from([(Scope::All, View::default())]),
             proxies: BTreeMap::new(),
             connections: 0,
@@ -114,10 +113,10 @@ impl Default for State {
 }
 
 impl State {
-    pub(super) fn leave_unread(&mut self, kinds: BTreeSet<String>) {
-        if *self.unread != kinds {
-            self.unread = Arc::new(kinds);
-            self.unread_changed = true;
+    pub(super) fn doubt(&mut self, doubt: Doubt) {
+        if *self.doubt != doubt {
+            self.doubt = Arc::new(doubt);
+            self.doubt_changed = true;
         }
     }
 
@@ -141,8 +140,8 @@ impl State {
         }
 
         let (upserted, removed) = (upserts.len(), removals.len());
-        let unread_changed = std::mem::take(&mut self.unread_changed);
-        if self.sequence == 0 || upserted > 0 || removed > 0 || *self.holds != holds || unread_changed {
+        let doubt_changed = std::mem::take(&mut self.doubt_changed);
+        if self.sequence == 0 || upserted > 0 || removed > 0 || *self.holds != holds || doubt_changed {
             self.sequence += 1;
             self.holds = Arc::new(holds);
             let set = Arc::make_mut(&mut self.set);
@@ -265,7 +264,7 @@ impl State {
 
     /// How far every known proxy is.
     pub(super) fn progress(&self) -> Progress {
-        let Self { sequence, set, holds: _, unread: _, unread_changed: _, views, proxies, connections: _ } = self;
+        let Self { sequence, set, holds: _, doubt: _, doubt_changed: _, views, proxies, connections: _ } = self;
         let positions: BTreeMap<&Scope, (usize, &View)> =
             views.iter().enumerate().map(|(position, (scope, view))| (scope, (position, view))).collect();
         let proxies = proxies.iter().filter_map(|(name, proxy)| {

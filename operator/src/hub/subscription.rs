@@ -8,9 +8,9 @@ use headgate_snapshot::{Batch, Key, ResourceSet};
 use tokio::sync::watch;
 use tokio::time::{Sleep, sleep};
 
-use super::PACE;
 use super::connection::Link;
 use super::view::View;
+use super::{Doubt, PACE};
 
 /// Batches for one proxy, in order, each the whole difference since the one before.
 #[derive(Debug)]
@@ -59,10 +59,10 @@ impl Subscription {
         if sequence == self.seen {
             return None;
         }
-        let unread = Arc::clone(&state.unread);
+        let doubt = Arc::clone(&state.doubt);
         let (pending, set, holds, version) = {
             let view = state.view(&link.scope);
-            (self.pending(view, &unread), Arc::clone(&view.set), Arc::clone(&view.holds), Arc::clone(&view.version))
+            (self.pending(view, &doubt), Arc::clone(&view.set), Arc::clone(&view.holds), Arc::clone(&view.version))
         };
         state.send(&link, sequence, pending.is_some().then_some(version));
         // A complete batch copies the whole set; nobody waits for that.
@@ -71,7 +71,7 @@ impl Subscription {
             Pending::Complete => set.complete(holds.iter().cloned().collect()),
             Pending::Difference(batch) => batch,
         });
-        self.has = Some(self.has.take().map_or_else(|| Arc::clone(&set), |had| with_unread(&had, &set, &unread)));
+        self.has = Some(self.has.take().map_or_else(|| Arc::clone(&set), |had| with_doubtful(&had, &set, &doubt)));
         self.holds = holds;
         self.seen = sequence;
         batch.map(|batch| Batch { sequence, ..batch })
@@ -79,9 +79,9 @@ impl Subscription {
 
     /// What leads from what was sent to what is published, or nothing where the proxy has it all. The first batch is
     /// never nothing: it tells the proxy the version that it is at.
-    fn pending(&self, view: &mut View, unread: &BTreeSet<String>) -> Option<Pending> {
+    fn pending(&self, view: &mut View, doubt: &Arc<Doubt>) -> Option<Pending> {
         let Some(has) = &self.has else { return Some(Pending::Complete) };
-        let mut batch = view.difference(has, unread).map_or_else(
+        let mut batch = view.difference(has, doubt).map_or_else(
             || Batch {
                 version: view.version.to_string(),
                 holds: view.holds.iter().cloned().collect(),
@@ -97,13 +97,16 @@ impl Subscription {
     }
 }
 
-/// What a proxy has once it is at `set`: also what it had of kinds that nobody could read so far. When they can be
-/// read, what is gone of them is withdrawn.
-fn with_unread(had: &ResourceSet, set: &Arc<ResourceSet>, unread: &BTreeSet<String>) -> Arc<ResourceSet> {
-    if unread.is_empty() {
+/// What a proxy has once it is at `set`: also, as it had it, what is in doubt. When that can be read, it becomes what is
+/// published then.
+fn with_doubtful(had: &ResourceSet, set: &Arc<ResourceSet>, doubt: &Doubt) -> Arc<ResourceSet> {
+    if doubt.is_empty() {
         return Arc::clone(set);
     }
-    let kept = had.entries().iter().filter(|(key, _)| unread.contains(&key.kind) && set.get(key).is_none());
+    let kept = had.entries().iter().filter(|(key, entry)| {
+        let is_same = set.get(key).is_some_and(|published| published.resource == entry.resource);
+        doubt.keeps(key, set) && !is_same
+    });
     let mut kept = kept.peekable();
     // The same allocation, so that what is asked for next is the difference that others ask for as well.
     if kept.peek().is_none() {
@@ -138,10 +141,10 @@ mod tests {
             let of = |kind: &&str| Resource { key: Some(Key::new(*kind, "shop", "one")), ..Resource::default() };
             Arc::new(kinds.iter().map(of).map(Arc::new).collect())
         };
-        let unread = BTreeSet::from(["HTTPRoute".to_owned()]);
+        let doubt = Doubt { kinds: BTreeSet::from(["HTTPRoute".to_owned()]), ..Doubt::default() };
         let published = set_of(&["OriginPool"]);
-        assert!(Arc::ptr_eq(&with_unread(&set_of(&["Ingress"]), &published, &unread), &published));
-        let kept = with_unread(&set_of(&["HTTPRoute"]), &published, &unread);
+        assert!(Arc::ptr_eq(&with_doubtful(&set_of(&["Ingress"]), &published, &doubt), &published));
+        let kept = with_doubtful(&set_of(&["HTTPRoute"]), &published, &doubt);
         assert_eq!(kept.version(), set_of(&["HTTPRoute", "OriginPool"]).version());
     }
 }

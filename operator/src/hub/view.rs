@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use headgate_snapshot::{Batch, Key, ResourceSet, diff};
 
+use super::Doubt;
 use super::scope::{Scope, knows};
 
 /// The published set as one scope sees it.
@@ -23,7 +24,7 @@ pub(super) struct View {
 #[derive(Debug)]
 struct Step {
     from: Arc<ResourceSet>,
-    unread: BTreeSet<String>,
+    doubt: Arc<Doubt>,
     batch: Option<Arc<Batch>>,
 }
 
@@ -51,16 +52,19 @@ impl View {
     }
 
     /// The batch that leads from a set to this view, or nothing where they are equal. Keys of kinds that this release
-    /// does not know stay, and so do those of kinds that nobody could read so far.
-    pub(super) fn difference(&mut self, from: &Arc<ResourceSet>, unread: &BTreeSet<String>) -> Option<Arc<Batch>> {
-        if let Some(step) = self.step.as_ref().filter(|step| Arc::ptr_eq(&step.from, from) && step.unread == *unread) {
+    /// does not know stay, and so does what is in doubt.
+    pub(super) fn difference(&mut self, from: &Arc<ResourceSet>, doubt: &Arc<Doubt>) -> Option<Arc<Batch>> {
+        let is_asked_again = |step: &&Step| Arc::ptr_eq(&step.from, from) && Arc::ptr_eq(&step.doubt, doubt);
+        if let Some(step) = self.step.as_ref().filter(is_asked_again) {
             return step.batch.clone();
         }
         let batch = diff(from, &self.set, &self.holds).map(|mut batch| {
-            batch.removals.retain(|key| knows(&key.kind) && !unread.contains(&key.kind));
+            batch.removals.retain(|key| knows(&key.kind) && !doubt.keeps(key, &self.set));
+            let stays = |key: &Key| from.get(key).is_some() && doubt.keeps(key, &self.set);
+            batch.upserts.retain(|resource| !resource.key.as_ref().is_some_and(stays));
             Arc::new(batch)
         });
-        self.step = Some(Step { from: Arc::clone(from), unread: unread.clone(), batch: batch.clone() });
+        self.step = Some(Step { from: Arc::clone(from), doubt: Arc::clone(doubt), batch: batch.clone() });
         batch
     }
 }

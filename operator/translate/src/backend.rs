@@ -11,6 +11,9 @@ use crate::output::wire_key;
 use crate::verdict::Reason;
 use crate::view::{Need, View};
 
+/// The kind on the wire of the pool that a port of a Service stands for.
+pub(crate) const SERVICE_WIRE_KIND: &str = "Service";
+
 /// Why a reference leads nowhere.
 pub(crate) type Unresolved = (Reason, String);
 
@@ -86,7 +89,7 @@ fn service(key: ObjectKey, port: Option<PortReference<'_>>, view: &View<'_>) -> 
 
 /// The key on the wire of the pool that a port of a Service stands for.
 pub(crate) fn service_key(service: &ObjectKey, port: i32) -> Key {
-    Key::new("Service", &service.namespace, format!("{}:{port}", service.name))
+    Key::new(SERVICE_WIRE_KIND, &service.namespace, format!("{}:{port}", service.name))
 }
 
 pub(crate) fn find_port<'a>(service: &'a Service, wanted: PortReference<'_>) -> Option<&'a ServicePort> {

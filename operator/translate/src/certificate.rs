@@ -57,6 +57,9 @@ impl SecretContents {
     }
 }
 
+/// The kind on the wire of a certificate.
+pub(crate) const WIRE_KIND: &str = "Secret";
+
 /// What is in a ConfigMap, read once.
 #[derive(Debug)]
 pub(crate) struct ConfigMapContents {
@@ -98,7 +101,7 @@ pub(crate) fn lower(index: &Index, out: &mut Output) {
 }
 
 fn wire_key(secret: &ObjectKey) -> Key {
-    Key::new("Secret", &secret.namespace, &secret.name)
+    Key::new(WIRE_KIND, &secret.namespace, &secret.name)
 }
 
 fn certificates_to_trust(pem: Result<String, String>) -> Result<String, String> {

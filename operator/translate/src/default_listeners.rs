@@ -7,7 +7,7 @@ use headgate_snapshot::{Key, Protocol, Resource};
 use crate::gateway::Gateways;
 use crate::host::intersection;
 use crate::ingress::IngressCertificate;
-use crate::inputs::{Kind, ObjectKey, ObjectRef};
+use crate::inputs::{Dependency, Inputs, Kind, ObjectKey, ObjectRef};
 use crate::output::{Output, resource};
 
 /// Name of the listener for HTTP.
@@ -17,11 +17,13 @@ pub(crate) const HTTP_LISTENER: &str = "http";
 pub(crate) const HTTPS_LISTENER: &str = "https";
 
 /// Emits the default listeners where an Ingress or a pool needs them.
-pub(crate) fn lower(gateways: &Gateways, certificates: &[&IngressCertificate], out: &mut Output) {
+pub(crate) fn lower(inputs: &Inputs, gateways: &Gateways, certificates: &[&IngressCertificate], out: &mut Output) {
     let key = Key::default_listeners();
+    if inputs.unread.iter().any(decides) || out.uncertain.iter().any(may_need) {
+        out.doubt(key.clone());
+    }
     if !out.resources.iter().any(|resource| needs_default_listeners(resource)) {
-        let may_need = [Kind::Ingress.as_str(), Kind::OriginPool.as_str()];
-        if out.holds.iter().any(|held| may_need.contains(&held.kind.as_str())) {
+        if out.holds.iter().any(may_need) {
             out.hold(key);
         }
         return;
@@ -49,6 +51,28 @@ pub(crate) fn lower(gateways: &Gateways, certificates: &[&IngressCertificate], o
     ];
     let listeners = listeners.into_iter().filter(is_free).collect();
     out.resources.push(resource(key, 0, Body::Gateway(wire::Gateway { listeners })));
+}
+
+/// Whether the default listeners, or what is on their ports, follow from something.
+fn decides(dependency: &Dependency) -> bool {
+    match dependency {
+        Dependency::Ingresses
+        | Dependency::OriginPools
+        | Dependency::IngressClasses
+        | Dependency::Gateways
+        | Dependency::GatewayClasses => true,
+        Dependency::HttpRoutes
+        | Dependency::ReferenceGrants
+        | Dependency::Services
+        | Dependency::EndpointSlices
+        | Dependency::Namespaces
+        | Dependency::One(_) => false,
+    }
+}
+
+/// Whether the object of a key may need the default listeners.
+fn may_need(key: &Key) -> bool {
+    [Kind::Ingress.as_str(), Kind::OriginPool.as_str()].contains(&key.kind.as_str())
 }
 
 fn needs_default_listeners(resource: &Resource) -> bool {

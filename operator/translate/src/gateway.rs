@@ -10,12 +10,12 @@ use headgate_snapshot::resource::Body;
 
 use crate::class::Classes;
 use crate::host::ANY_HOST;
-use crate::inputs::{GatewayAddress, Inputs, Kind, ObjectKey, ObjectRef, Options};
+use crate::inputs::{Dependency, GatewayAddress, Inputs, Kind, ObjectKey, ObjectRef, Options};
 use crate::listener::{AttachPoint, Draft, draft};
 use crate::output::{Fragment, Output, resource, wire_key};
 use crate::time::created_at;
 use crate::verdict::{Concern, Force, ListenerVerdict, Problem, Reason, Verdict};
-use crate::view::{Changed, Table, View};
+use crate::view::{Changed, Need, Table, View};
 
 /// A Gateway as routes see it.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,10 +28,17 @@ pub(crate) enum Parent {
     Unreadable,
 }
 
+/// A Gateway, and what of it follows from something that could not be read.
+#[derive(Clone, Debug, PartialEq)]
+struct Known {
+    parent: Parent,
+    unread: Vec<Dependency>,
+}
+
 /// All Gateways.
 #[derive(Debug, Default)]
 pub(crate) struct Gateways {
-    parents: BTreeMap<ObjectKey, Parent>,
+    parents: BTreeMap<ObjectKey, Known>,
     /// What is spoken on each port. Gateways share ports.
     ports: BTreeMap<u32, (Protocol, ObjectKey)>,
 }
@@ -40,7 +47,11 @@ impl Gateways {
     /// A Gateway as routes see it.
     pub(crate) fn parent(&self, gateway: &ObjectKey, view: &View<'_>) -> Option<&Parent> {
         view.look(Table::Gateway, gateway);
-        self.parents.get(gateway)
+        let Known { parent, unread } = self.parents.get(gateway)?;
+        for dependency in unread {
+            view.need(Need::Unread(dependency.clone()));
+        }
+        Some(parent)
     }
 
     /// What is spoken on a port, where a Gateway has it.
@@ -70,7 +81,14 @@ pub(crate) fn lower(
         if !classes.govern_gateways_of(&gateway.spec.gateway_class_name) {
             let verdict = Verdict { generation, force: Force::Foreign, ..Verdict::default() };
             out.judge(Kind::Gateway, key, verdict);
-            now.parents.insert(key.clone(), Parent::Foreign);
+            let is_doubtful = inputs.unread.contains(&Dependency::GatewayClasses);
+            if is_doubtful {
+                out.doubt(wire_key(Kind::Gateway, key));
+            }
+            let doubt = [Need::Unread(Dependency::GatewayClasses)];
+            let (parent, needs) =
+                if is_doubtful { (Parent::Unreadable, &doubt[..]) } else { (Parent::Foreign, &[][..]) };
+            now.know(key, parent, needs);
             continue;
         }
         let Addressing { addresses, problems, is_unenforced } = addressing(&gateway.spec, &inputs.options);
@@ -97,14 +115,14 @@ pub(crate) fn lower(
         if verdict.force != Force::Nothing {
             verdict.addresses = addresses;
         }
-        now.parents.insert(key.clone(), Parent::Ours(drafts.iter().map(Draft::attach_point).collect()));
         let fragment = Fragment { resource, verdict: Arc::new(verdict) };
         let (_, needs) = view.take();
+        now.know(key, Parent::Ours(drafts.iter().map(Draft::attach_point).collect()), &needs);
         out.add(Kind::Gateway, key, &fragment, &needs);
     }
     for ObjectRef { kind, key } in inputs.malformed.keys() {
         if *kind == Kind::Gateway && !inputs.gateways.contains_key(key) {
-            now.parents.insert(key.clone(), Parent::Unreadable);
+            now.know(key, Parent::Unreadable, &[]);
         }
     }
     changed.follow(Table::Gateway, &mut gateways.parents, &now.parents, PartialEq::eq);
@@ -215,6 +233,14 @@ fn find_conflicts(drafts: &mut [Draft<'_>]) {
 }
 
 impl Gateways {
+    fn know(&mut self, key: &ObjectKey, parent: Parent, needs: &[Need]) {
+        let unread = needs.iter().filter_map(|need| match need {
+            Need::Unread(dependency) => Some(dependency.clone()),
+            Need::Service { .. } | Need::Certificate(_) | Need::Object(_) => None,
+        });
+        self.parents.insert(key.clone(), Known { parent, unread: unread.collect() });
+    }
+
     fn take_ports(&mut self, key: &ObjectKey, drafts: &mut [Draft<'_>]) {
         for (position, draft) in drafts.iter_mut().enumerate().filter(|(_, draft)| draft.is_accepted()) {
             let (protocol, holder) = self.ports.entry(draft.port).or_insert_with(|| (draft.protocol, key.clone()));

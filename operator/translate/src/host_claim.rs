@@ -14,7 +14,7 @@ use headgate_snapshot as wire;
 use headgate_snapshot::resource::Body;
 use headgate_snapshot::{Key, Resource};
 
-use crate::inputs::{Claim, Claims, Inputs, Kind, ObjectKey, ObjectRef};
+use crate::inputs::{Claim, Claims, Dependency, Inputs, Kind, ObjectKey, ObjectRef};
 use crate::output::Output;
 use crate::verdict::{Force, HostVerdict, Problem, Reason, Verdict};
 
@@ -22,8 +22,10 @@ use crate::verdict::{Force, HostVerdict, Problem, Reason, Verdict};
 pub(crate) fn settle(inputs: &Inputs, out: &mut Output) -> Arc<Claims> {
     let asked = Asked::collect(&out.resources);
     let held_namespaces = held_namespaces(out);
+    // Any namespace may have an object of a kind that was never read, and hold its host by that.
+    let is_blind = inputs.unread.iter().any(|dependency| !matches!(dependency, Dependency::One(_)));
     let ended = inputs.claims.iter().filter(|(host, claim)| {
-        !held_namespaces.contains(claim.namespace.as_str()) && !asked.is_asked(host, &claim.namespace)
+        !is_blind && !held_namespaces.contains(claim.namespace.as_str()) && !asked.is_asked(host, &claim.namespace)
     });
     let ended: Vec<String> = ended.map(|(host, _)| host.clone()).collect();
     // Most translations change no claim, so that the claims of before are shared.
@@ -63,12 +65,17 @@ pub(crate) fn settle(inputs: &Inputs, out: &mut Output) -> Arc<Claims> {
 /// namespace, which may be any that has one.
 fn held_namespaces(out: &Output) -> BTreeSet<&str> {
     let is = |key: &Key, kind: Kind| key.kind == kind.as_str();
-    let mut namespaces: BTreeSet<&str> = out.holds.iter().map(|key| key.namespace.as_str()).collect();
-    if out.holds.iter().any(|key| is(key, Kind::HttpRoute)) {
+    let mut namespaces: BTreeSet<&str> = unknown(out).map(|key| key.namespace.as_str()).collect();
+    if unknown(out).any(|key| is(key, Kind::HttpRoute)) {
         let keys = out.resources.iter().filter_map(|resource| resource.key.as_ref());
         namespaces.extend(keys.filter(|key| is(key, Kind::Gateway)).map(|key| key.namespace.as_str()));
     }
     namespaces
+}
+
+/// Keys of which proxies may have something that is not known here.
+fn unknown(out: &Output) -> impl Iterator<Item = &Key> {
+    out.holds.iter().chain(&out.uncertain)
 }
 
 /// The hosts that a resource asks for, as if it got them all.

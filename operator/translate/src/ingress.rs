@@ -17,7 +17,7 @@ use crate::class::Classes;
 use crate::default_listeners::{HTTP_LISTENER, HTTPS_LISTENER};
 use crate::host::{ANY_HOST, mistake_in_host};
 use crate::index::Referrer;
-use crate::inputs::{Inputs, Kind, ObjectKey};
+use crate::inputs::{Dependency, Inputs, Kind, ObjectKey};
 use crate::matching::{match_path, mistake_in_path};
 use crate::memo::{Memo, Same};
 use crate::output::{Fragment, Output, resource, wire_key};
@@ -57,7 +57,11 @@ pub(crate) fn lower<'m>(
     let objects = inputs.ingresses.iter();
     let subjects = objects.map(|(key, ingress)| (key, (Same::of(ingress), classes.govern_ingress(ingress))));
     ingresses.follow(subjects, changed, view, |key, (Same(ingress), is_ours)| lower_one(key, ingress, *is_ours, view));
+    let is_doubtful = inputs.unread.contains(&Dependency::IngressClasses);
     for found in ingresses.iter() {
+        if is_doubtful && found.value.fragment.verdict.force == Force::Foreign {
+            out.doubt(wire_key(Kind::Ingress, &found.name));
+        }
         out.add(Kind::Ingress, &found.name, &found.value.fragment, &found.needs);
     }
     ingresses.iter().flat_map(|found| &found.value.certificates).collect()

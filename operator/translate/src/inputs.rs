@@ -4,7 +4,7 @@
 //! accepted of each object of ours that is invalid now, and the claims of hosts. Both are inputs here, and the next
 //! value of both follows from what translate returns.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
@@ -127,6 +127,52 @@ pub struct Reference {
     pub key: ObjectKey,
 }
 
+/// What an object may depend on, or hold a host by, and what whoever feeds translate may be unable to read.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Dependency {
+    /// All OriginPools.
+    OriginPools,
+    /// All GatewayClasses.
+    GatewayClasses,
+    /// All Gateways.
+    Gateways,
+    /// All HTTPRoutes.
+    HttpRoutes,
+    /// All ReferenceGrants.
+    ReferenceGrants,
+    /// All IngressClasses.
+    IngressClasses,
+    /// All Ingresses.
+    Ingresses,
+    /// All Services.
+    Services,
+    /// All EndpointSlices.
+    EndpointSlices,
+    /// All Namespaces.
+    Namespaces,
+    /// One Secret or ConfigMap.
+    One(Reference),
+}
+
+impl fmt::Display for Dependency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OriginPools => f.write_str("OriginPools"),
+            Self::GatewayClasses => f.write_str("GatewayClasses"),
+            Self::Gateways => f.write_str("Gateways"),
+            Self::HttpRoutes => f.write_str("HTTPRoutes"),
+            Self::ReferenceGrants => f.write_str("ReferenceGrants"),
+            Self::IngressClasses => f.write_str("IngressClasses"),
+            Self::Ingresses => f.write_str("Ingresses"),
+            Self::Services => f.write_str("Services"),
+            Self::EndpointSlices => f.write_str("EndpointSlices"),
+            Self::Namespaces => f.write_str("Namespaces"),
+            Self::One(Reference { kind: ReferredKind::Secret, key }) => write!(f, "Secret {key}"),
+            Self::One(Reference { kind: ReferredKind::ConfigMap, key }) => write!(f, "ConfigMap {key}"),
+        }
+    }
+}
+
 /// Objects of one kind. They are shared, because the world outlives many translations.
 pub type Objects<K> = BTreeMap<ObjectKey, Arc<K>>;
 
@@ -168,6 +214,9 @@ pub struct Inputs {
     pub last_accepted: LastAccepted,
     /// Who holds which host.
     pub claims: Arc<Claims>,
+    /// What was never read, so that nobody knows whether it is there. Objects that depend on it are in
+    /// [`crate::Translation::uncertain`].
+    pub unread: BTreeSet<Dependency>,
 }
 
 /// The objects of ours as they were when last accepted. Entries of objects that are valid now, or gone, do no harm.

@@ -47,8 +47,8 @@ use headgate_snapshot::{Key, Resource};
 
 pub use condition::{Condition, ConditionStatus, ConditionType};
 pub use inputs::{
-    ASSUMED_CLASS, AddressPolicy, AssumedClasses, Claim, Claims, GatewayAddress, Inputs, Kind, LastAccepted, ObjectKey,
-    ObjectRef, Objects, Options, Reference, ReferredKind,
+    ASSUMED_CLASS, AddressPolicy, AssumedClasses, Claim, Claims, Dependency, GatewayAddress, Inputs, Kind,
+    LastAccepted, ObjectKey, ObjectRef, Objects, Options, Reference, ReferredKind,
 };
 pub use verdict::{Concern, Force, HostVerdict, ListenerVerdict, ParentVerdict, Problem, Reason, Verdict};
 
@@ -68,6 +68,9 @@ pub struct Translation {
     pub resources: Vec<Arc<Resource>>,
     /// Keys for which proxies keep what they have.
     pub holds: BTreeSet<Key>,
+    /// Keys of resources, emitted or not, that follow from what was never read: a proxy that has something for such a
+    /// key keeps it, and one that has nothing takes what is emitted.
+    pub uncertain: BTreeSet<Key>,
     /// Exactly one verdict an object of a kind that headgate governs.
     pub verdicts: BTreeMap<ObjectRef, Arc<Verdict>>,
     /// Who holds which host from now on: the claims of the next inputs.
@@ -76,11 +79,16 @@ pub struct Translation {
     pub references: BTreeSet<Reference>,
 }
 
+/// Kinds on the wire of what is emitted because something refers to it. While anything is unread, nothing of them is known
+/// to be needed no more.
+pub const REFERRED: [&str; 2] = [certificate::WIRE_KIND, backend::SERVICE_WIRE_KIND];
+
 /// Translates one world after the other, and remembers what became of each object: an edit costs what it touches, and
 /// a walk over the rest. What did not change keeps its allocations.
 #[derive(Debug, Default)]
 pub struct Translator {
     options: Options,
+    unread: BTreeSet<Dependency>,
     index: Index,
     gateways: Gateways,
     pools: Pools,
@@ -93,10 +101,11 @@ pub struct Translator {
 impl Translator {
     /// Translates the world.
     pub fn translate(&mut self, inputs: &Inputs) -> Translation {
-        if self.options != inputs.options {
-            *self = Self { options: inputs.options.clone(), ..Self::default() };
+        if self.options != inputs.options || self.unread != inputs.unread {
+            *self = Self { options: inputs.options.clone(), unread: inputs.unread.clone(), ..Self::default() };
         }
-        let Self { options: _, index, gateways, pools, routes, ingresses, service_pools, expressions } = self;
+        let Self { options: _, unread: _, index, gateways, pools, routes, ingresses, service_pools, expressions } =
+            self;
         let mut changed = index.follow(inputs);
         let view = View::new(inputs, index);
         let mut out = Output::default();
@@ -112,15 +121,15 @@ impl Translator {
         malformed::judge(inputs, &mut out);
         // After all that ask for hosts, and before the listeners that only those who got theirs need.
         let claims = host_claim::settle(inputs, &mut out);
-        default_listeners::lower(gateways, &ingress_certificates, &mut out);
+        default_listeners::lower(inputs, gateways, &ingress_certificates, &mut out);
 
-        let Output { mut resources, holds, verdicts, needs } = out;
+        let Output { mut resources, holds, uncertain, verdicts, needs } = out;
         resources.sort_by(|one, other| one.key.cmp(&other.key));
         let references = needs.into_iter().filter_map(|need| match need {
             Need::Object(reference) => Some(reference),
-            Need::Service { .. } | Need::Certificate(_) => None,
+            Need::Service { .. } | Need::Certificate(_) | Need::Unread(_) => None,
         });
-        Translation { resources, holds, verdicts, claims, references: references.collect() }
+        Translation { resources, holds, uncertain, verdicts, claims, references: references.collect() }
     }
 }
 

@@ -88,10 +88,6 @@ pub(crate) fn lower(inputs: &Inputs, view: &View<'_>, changed: &Changed, pools: 
     let objects = inputs.origin_pools.iter().map(|(key, pool)| (key, Same::of(pool)));
     readings.follow(objects, changed, view, |key, Same(pool)| Arc::new(read(key, pool, view)));
 
-    for found in readings.iter() {
-        out.needs.extend(found.needs.iter().cloned());
-    }
-
     // Few pools have a fallback, and nearly none is part of a circle.
     let mut with_fallback: BTreeMap<&ObjectKey, Arc<Reading>> = readings
         .iter()
@@ -109,7 +105,7 @@ pub(crate) fn lower(inputs: &Inputs, view: &View<'_>, changed: &Changed, pools: 
         (&found.name, (Same::of(reading), fallback))
     });
     lowered.follow(subjects, changed, view, |key, (Same(reading), fallback)| emit(key, reading, fallback.as_ref()));
-    for found in lowered.iter() {
+    for (reading, found) in readings.iter().zip(lowered.iter()) {
         let fragment = match &found.value {
             Lowered::InForce(fragment) => fragment,
             Lowered::Held(fragment) => {
@@ -117,7 +113,7 @@ pub(crate) fn lower(inputs: &Inputs, view: &View<'_>, changed: &Changed, pools: 
                 fragment
             }
         };
-        out.add(Kind::OriginPool, &found.name, fragment, &found.needs);
+        out.add(Kind::OriginPool, &found.name, fragment, reading.needs.iter().chain(&found.needs));
     }
 }
 
@@ -217,7 +213,7 @@ pub(crate) fn lower_services(
 ) {
     let needed = out.needs.iter().filter_map(|need| match need {
         Need::Service { service, port } => Some((service.clone(), *port)),
-        Need::Certificate(_) | Need::Object(_) => None,
+        Need::Certificate(_) | Need::Object(_) | Need::Unread(_) => None,
     });
     let needed: Vec<(ObjectKey, i32)> = needed.collect();
     let subjects = needed.iter().filter_map(|name| Some((name, Same::of(inputs.services.get(&name.0)?))));
@@ -226,7 +222,13 @@ pub(crate) fn lower_services(
         let pool = of_service(key, service, port, view)?;
         Some(resource(service_key(key, *number), 0, Body::OriginPool(pool)))
     });
-    out.resources.extend(pools.iter().filter_map(|found| found.value.clone()));
+    for found in pools.iter() {
+        out.resources.extend(found.value.clone());
+        if found.needs.iter().any(|need| matches!(need, Need::Unread(_))) {
+            let (service, port) = &found.name;
+            out.doubt(service_key(service, *port));
+        }
+    }
 }
 
 /// The pool that a port of a Service stands for.

@@ -32,6 +32,8 @@ pub(crate) struct Output {
     /// Each key once, in no order.
     pub(crate) resources: Vec<Arc<Resource>>,
     pub(crate) holds: BTreeSet<Key>,
+    /// Keys of resources that follow from what could not be read.
+    pub(crate) uncertain: BTreeSet<Key>,
     pub(crate) verdicts: BTreeMap<ObjectRef, Arc<Verdict>>,
     /// What must be emitted beside, because an object refers to it.
     pub(crate) needs: BTreeSet<Need>,
@@ -39,15 +41,34 @@ pub(crate) struct Output {
 
 impl Output {
     /// Adds what became of an object.
-    pub(crate) fn add(&mut self, kind: Kind, key: &ObjectKey, fragment: &Fragment, needs: &[Need]) {
+    pub(crate) fn add<'n>(
+        &mut self,
+        kind: Kind,
+        key: &ObjectKey,
+        fragment: &Fragment,
+        needs: impl IntoIterator<Item = &'n Need>,
+    ) {
         let Fragment { resource, verdict } = fragment;
         self.resources.extend(resource.iter().cloned());
-        self.verdicts.insert(ObjectRef::new(kind, key.clone()), Arc::clone(verdict));
+        let mut unread = BTreeSet::new();
         for need in needs {
-            if !self.needs.contains(need) {
+            if let Need::Unread(dependency) = need {
+                unread.insert(dependency);
+            } else if !self.needs.contains(need) {
                 self.needs.insert(need.clone());
             }
         }
+        let mut verdict = Arc::clone(verdict);
+        if !unread.is_empty() {
+            self.doubt(wire_key(kind, key));
+            verdict = Arc::new(Verdict::clone(&verdict).unsure(&unread));
+        }
+        self.verdicts.insert(ObjectRef::new(kind, key.clone()), verdict);
+    }
+
+    /// A resource, or that there is none, follows from what could not be read.
+    pub(crate) fn doubt(&mut self, key: Key) {
+        self.uncertain.insert(key);
     }
 
     /// Lets proxies keep what they have for a key.

@@ -4,13 +4,14 @@
 //! which is the condition reason, the event reason and the metric label at once. How problems become conditions is in
 //! `condition.rs`.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use headgate_crds::gateway_api::{ParentReference, RouteGroupKind};
 use serde::{Serialize, Serializer};
 
 use crate::condition::{Condition, ConditionStatus, ConditionType, conditions_of, gather, not_yet_enforced};
-use crate::inputs::GatewayAddress;
+use crate::inputs::{Dependency, GatewayAddress};
 
 /// Why a condition of an object is as it is. Words of the Gateway API are used where it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,6 +71,9 @@ pub enum Reason {
     /// A reference to another object that does not exist, or lacks what is needed of it.
     RefNotFound,
 
+    /// A reference to what the operator cannot read.
+    RefUnreadable,
+
     /// A host that another namespace holds.
     HostHeld,
     /// A field that is accepted and not enforced by this release.
@@ -106,6 +110,7 @@ impl Reason {
             Self::InvalidKind => "InvalidKind",
             Self::BackendNotFound => "BackendNotFound",
             Self::RefNotFound => "RefNotFound",
+            Self::RefUnreadable => "RefUnreadable",
             Self::HostHeld => "HostHeld",
             Self::FieldNotYetEnforced => "FieldNotYetEnforced",
         }
@@ -121,6 +126,7 @@ impl Reason {
             | Self::InvalidKind
             | Self::BackendNotFound
             | Self::RefNotFound
+            | Self::RefUnreadable
             | Self::ResolvedRefs => Concern::References,
             Self::HostHeld | Self::FieldNotYetEnforced => Concern::Degradation,
             Self::HostnameConflict | Self::ProtocolConflict | Self::NoConflicts => Concern::Conflict,
@@ -215,7 +221,8 @@ pub enum Force {
     Current,
     /// The object as it was when last accepted, because it is invalid now.
     LastAccepted,
-    /// Whatever the proxies have, because the object is invalid and nobody knows what was last accepted.
+    /// Whatever the proxies have: the object is invalid and nobody knows what was last accepted, or it depends on what
+    /// cannot be read.
     Held,
     /// Nothing.
     Nothing,
@@ -301,6 +308,21 @@ impl Verdict {
             unresolved.reason = Reason::ListenersNotResolved;
         }
         conditions
+    }
+
+    /// What can be said while this object depends on what was never read: what is in force stays, and all that was found
+    /// about references may be wrong.
+    #[must_use]
+    pub(crate) fn unsure(mut self, unread: &BTreeSet<&Dependency>) -> Self {
+        let names: Vec<String> = unread.iter().map(ToString::to_string).collect();
+        let sentence = format!(
+            "the operator cannot read {}, so proxies keep what they have; permit it to get, list and watch that",
+            names.join(", ")
+        );
+        let problem = Problem::new(Reason::RefUnreadable, "", sentence);
+        self.parents.iter_mut().for_each(|parent| parent.problems.clear());
+        self.listeners.iter_mut().for_each(|listener| listener.problems.clear());
+        Self { force: Force::Held, problems: vec![problem], ..self }
     }
 
     /// Why the object is not programmed whatever the proxies say, as reason and sentences; nothing where that is theirs

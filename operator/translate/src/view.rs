@@ -15,7 +15,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 use crate::certificate::{ConfigMapContents, SecretContents};
 use crate::index::{Index, Referrer, Target};
-use crate::inputs::{Inputs, ObjectKey, Options, Reference, ReferredKind};
+use crate::inputs::{Dependency, Inputs, ObjectKey, Options, Reference, ReferredKind};
 
 /// What can be looked at, each by a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,6 +38,24 @@ pub(crate) enum Table {
     ConfigMap,
     /// A Namespace.
     Namespace,
+}
+
+impl Table {
+    /// What must have been read for a look at a key to tell something.
+    fn dependency(self, namespace: &str, name: &str) -> Option<Dependency> {
+        let one = |kind| Dependency::One(Reference { kind, key: ObjectKey::new(namespace, name) });
+        match self {
+            Self::Pool => Some(Dependency::OriginPools),
+            Self::LastAcceptedPool => None,
+            Self::Gateway => Some(Dependency::Gateways),
+            Self::Service => Some(Dependency::Services),
+            Self::Slices => Some(Dependency::EndpointSlices),
+            Self::Grants => Some(Dependency::ReferenceGrants),
+            Self::Secret => Some(one(ReferredKind::Secret)),
+            Self::ConfigMap => Some(one(ReferredKind::ConfigMap)),
+            Self::Namespace => Some(Dependency::Namespaces),
+        }
+    }
 }
 
 /// A table and a key as a hash. Two that have the same make some work for nothing, and no mistake.
@@ -126,6 +144,8 @@ pub(crate) enum Need {
     Certificate(ObjectKey),
     /// Nothing, but whoever feeds translate must read this Secret or ConfigMap.
     Object(Reference),
+    /// Nothing, but it cannot be read, so that what follows from it is uncertain.
+    Unread(Dependency),
 }
 
 /// The world as the lowering of one object sees it.
@@ -153,7 +173,13 @@ impl<'a> View<'a> {
     }
 
     fn look_by(&self, table: Table, namespace: &str, name: &str) {
-        self.trace.borrow_mut().0.insert(mark(table, namespace, name));
+        let mut trace = self.trace.borrow_mut();
+        trace.0.insert(mark(table, namespace, name));
+        if !self.inputs.unread.is_empty()
+            && let Some(dependency) = table.dependency(namespace, name).filter(|it| self.inputs.unread.contains(it))
+        {
+            trace.1.insert(Need::Unread(dependency));
+        }
     }
 
     fn refer(&self, kind: ReferredKind, key: &ObjectKey) {

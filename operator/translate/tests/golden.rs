@@ -58,7 +58,7 @@ fn every_case_has_its_two_files_and_nothing_else() {
 
 /// The resources as proto3 JSON, and for each object its verdict with the conditions that users see.
 fn render(inputs: &Inputs, translation: &Translation) -> String {
-    let Translation { resources, holds, verdicts, claims, references: _ } = translation;
+    let Translation { resources, holds, uncertain, verdicts, claims, references: _ } = translation;
     let resources: Vec<Value> = resources.iter().map(shown).collect();
     let holds: Vec<String> = holds.iter().map(ToString::to_string).collect();
     let verdicts: BTreeMap<String, Value> =
@@ -66,6 +66,10 @@ fn render(inputs: &Inputs, translation: &Translation) -> String {
     let mut found = json!({ "resources": resources, "verdicts": verdicts });
     if !holds.is_empty() {
         found["holds"] = json!(holds);
+    }
+    if !uncertain.is_empty() {
+        let uncertain: Vec<String> = uncertain.iter().map(ToString::to_string).collect();
+        found["uncertain"] = json!(uncertain);
     }
     if *claims != inputs.claims {
         found["claims"] = shown(claims);

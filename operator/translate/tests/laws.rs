@@ -5,11 +5,13 @@
 
 mod world;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use headgate_translate::{Inputs, Kind, ObjectKey, ObjectRef, Reason, Translator, translate};
+use headgate_snapshot::Key;
+use headgate_translate::{Inputs, Kind, ObjectKey, ObjectRef, REFERRED, Reason, Translator, translate};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use serde_json::{Value, json};
@@ -142,6 +144,8 @@ fn list_pointers(value: &Value, at: String, pointers: &mut Vec<String>) {
         "/metadata/name",
         "/metadata/namespace",
         "/since",
+        "/all",
+        "/secret",
         "/addresses",
         "/assumedClasses",
         "/object",
@@ -266,6 +270,34 @@ proptest! {
     }
 
     #[test]
+    fn what_cannot_be_read_changes_nothing_at_a_proxy_that_has_it(
+        documents in any_odd_world(),
+        kind in prop::sample::select(vec![
+            "OriginPool", "GatewayClass", "Gateway", "ReferenceGrant", "IngressClass", "Service", "EndpointSlice",
+            "Namespace", "Secret", "HTTPRoute", "Ingress",
+        ]),
+    ) {
+        let whole = Inputs { unread: BTreeSet::new(), ..world::of(documents.clone()) };
+        let before = translate(&whole);
+        let is_of = |document: &Value| document["kind"] == kind;
+        let unread = documents.iter().filter(|document| is_of(document)).map(|document| {
+            let metadata = &document["metadata"];
+            json!({ "kind": "Unread", "all": kind, "namespace": metadata["namespace"], "secret": metadata["name"] })
+        });
+        let rest = documents.iter().filter(|document| !is_of(document)).cloned();
+        let part = Inputs { claims: Arc::clone(&before.claims), ..world::of(rest.chain(unread).collect()) };
+        let after = translate(&part);
+        let is_referred = |key: &Key| !part.unread.is_empty() && REFERRED.contains(&key.kind.as_str());
+        let keeps = |key: &Key| *key.kind == *kind || is_referred(key) || after.uncertain.contains(key) || after.holds.contains(key);
+        for resource in &before.resources {
+            let key = resource.key.as_ref().expect("a key");
+            let now = after.resources.iter().find(|now| now.key == resource.key);
+            prop_assert!(now == Some(resource) || keeps(key), "{} was {:?} and is {:?}", key, resource, now);
+        }
+        prop_assert_eq!(&after.claims, &before.claims);
+    }
+
+    #[test]
     fn a_claim_ends_with_the_last_object_that_may_need_it(documents in any_odd_world()) {
         let before = translate(&world::of(documents));
         let nothing = Inputs { claims: before.claims, ..Inputs::default() };
@@ -275,6 +307,8 @@ proptest! {
     #[test]
     fn what_others_write_changes_nothing_for_a_namespace(mut documents in any_odd_world()) {
         documents.extend(world::documents(world::BYSTANDER));
+        // What cannot be read of a kind is everybody's trouble.
+        documents.retain(|document| document["kind"] != "Unread");
         let beside_others = world::of(documents);
         let alone = Inputs { options: beside_others.options.clone(), ..world::read(world::BYSTANDER) };
         let (alone, beside_others) = (translate(&alone), translate(&beside_others));

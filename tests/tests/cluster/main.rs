@@ -5,6 +5,7 @@
 
 mod command_line;
 mod control_plane;
+mod denials;
 mod edits;
 mod failures;
 mod leadership;

@@ -1,7 +1,8 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 //! Reads a world from YAML: the objects of a cluster, and what is kept between translations.
 //!
-//! Beside Kubernetes objects a document may be of kind `Claim` (`host`, `namespace`, `since`), `LastAccepted` (`object`)
+//! Beside Kubernetes objects a document may be of kind `Claim` (`host`, `namespace`, `since`), `LastAccepted` (`object`),
+//! `Unread` (`all`: a kind, or `secret` with `namespace`)
 //! or `Options` (`addresses: Public` or `Any`, `allowed`, `denied`, `assumedClasses: None`, `gatewayAddresses`), with the
 //! version `test`.
 
@@ -10,8 +11,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use headgate_translate::{
-    AddressPolicy, AssumedClasses, Claim, Inputs, Kind, ObjectKey, ObjectRef, Objects, Options, Problem, Reason,
-    Translation,
+    AddressPolicy, AssumedClasses, Claim, Dependency, Inputs, Kind, ObjectKey, ObjectRef, Objects, Options, Problem,
+    Reason, Reference, ReferredKind, Translation,
 };
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
@@ -80,6 +81,7 @@ fn add(inputs: &mut Inputs, document: Value) {
             let key = ObjectKey::new(metadata("namespace"), metadata("name"));
             put(&mut inputs.last_accepted.origin_pools, key, object).expect("an OriginPool");
         }
+        "Unread" => drop(inputs.unread.insert(unread(&text("all"), &text("namespace"), &text("secret")))),
         "Options" => {
             let (allowed, denied) = (read_all(&document["allowed"]), read_all(&document["denied"]));
             match text("addresses").as_str() {
@@ -94,6 +96,22 @@ fn add(inputs: &mut Inputs, document: Value) {
             inputs.options.gateway_addresses = read_all(&document["gatewayAddresses"]);
         }
         other => assert_eq!(other, "a kind that headgate reads"),
+    }
+}
+
+fn unread(all: &str, namespace: &str, secret: &str) -> Dependency {
+    match all {
+        "OriginPool" => Dependency::OriginPools,
+        "GatewayClass" => Dependency::GatewayClasses,
+        "Gateway" => Dependency::Gateways,
+        "HTTPRoute" => Dependency::HttpRoutes,
+        "Ingress" => Dependency::Ingresses,
+        "ReferenceGrant" => Dependency::ReferenceGrants,
+        "IngressClass" => Dependency::IngressClasses,
+        "Service" => Dependency::Services,
+        "EndpointSlice" => Dependency::EndpointSlices,
+        "Namespace" => Dependency::Namespaces,
+        _ => Dependency::One(Reference { kind: ReferredKind::Secret, key: ObjectKey::new(namespace, secret) }),
     }
 }
 
@@ -193,10 +211,10 @@ spec: { controllerName: headgate.dev/gateway }
 /// What the bystander gets, as text.
 pub fn of_bystander(translation: &Translation) -> String {
     let namespace = "bystander";
-    let Translation { resources, holds, verdicts, claims: _, references: _ } = translation;
+    let Translation { resources, holds, uncertain, verdicts, claims: _, references: _ } = translation;
     let is_its = |key: &headgate_snapshot::Key| key.namespace == namespace;
     let resources: Vec<_> = resources.iter().filter(|resource| resource.key.as_ref().is_some_and(is_its)).collect();
-    let holds: Vec<_> = holds.iter().filter(|key| is_its(key)).collect();
+    let holds: Vec<_> = holds.iter().chain(uncertain).filter(|key| is_its(key)).collect();
     let verdicts: Vec<_> = verdicts.iter().filter(|(object, _)| object.key.namespace == namespace).collect();
     format!("{resources:#?}\n{holds:?}\n{verdicts:#?}")
 }
