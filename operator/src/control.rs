@@ -15,21 +15,24 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use headgate_translate::{GatewayAddress, ObjectKey, ObjectRef, Options, REFERRED, Reference, Verdict};
+use headgate_translate::{Dependency, Force, GatewayAddress, ObjectKey, ObjectRef, Options, Reference, Verdict};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::Value;
 use tracing::warn;
 
 use crate::claims::{self, Shard, Shards, Write};
-use crate::hub::{Doubt, Hub, Publication};
+use crate::hub::{Doubt, Hub, Publication, Referred};
 use crate::metrics::Metrics;
 use crate::status::{Change, Status, StatusList, Statuses};
 use crate::watch::{News, Read, Source, Told, Watches};
 use crate::world::{Object, ObjectKind, Own, World};
-use sources::Sources;
+use sources::{REFERENCE_LIMIT, Sources};
+
+/// How long proxies that lost all operators may need to find a new one.
+const ARRIVAL_LIMIT: Duration = Duration::from_secs(20);
 
 /// What the API server has of an object beside what translation sees.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -46,6 +49,8 @@ pub struct Stored {
 #[derive(Debug)]
 pub struct Control {
     hub: Arc<Hub>,
+    /// When this process began.
+    began: Instant,
     controller: String,
     addresses: Vec<GatewayAddress>,
     metrics: Metrics,
@@ -70,6 +75,8 @@ struct State {
     references: BTreeSet<Reference>,
     verdicts: Arc<BTreeMap<ObjectRef, Arc<Verdict>>>,
     is_published: bool,
+    /// Since when a translation has waited for Secrets and ConfigMaps.
+    waits_since: Option<Instant>,
 }
 
 /// What something told by a source led to.
@@ -105,8 +112,9 @@ impl Control {
             references: BTreeSet::new(),
             verdicts: Arc::default(),
             is_published: false,
+            waits_since: None,
         };
-        Self { hub, controller, addresses, metrics, state: Mutex::new(state), book: Mutex::default() }
+        Self { hub, began: now, controller, addresses, metrics, state: Mutex::new(state), book: Mutex::default() }
     }
 
     /// `controllerName` that signs entries of a route's status.
@@ -158,7 +166,8 @@ impl Control {
         let kept = claims::kept(&state.shards);
         state.world.set_claims(kept.clone());
         let unread = state.sources.unread(now);
-        let is_certain = unread.is_empty();
+        // Any namespace may have an object of a kind that was never read.
+        let is_blind = unread.iter().any(|dependency| !matches!(dependency, Dependency::One(_)));
         state.world.set_unread(unread);
         let translation = state.world.translate(wall);
         for dropped in state.sources.refer(&translation.references, now) {
@@ -169,8 +178,12 @@ impl Control {
         }
         state.references.clone_from(&translation.references);
         if !state.sources.references_are_settled(!state.is_published, now) {
-            return Some(Step { publication: None, references: translation.references, claims: Vec::new() });
+            let since = *state.waits_since.get_or_insert(now);
+            if !state.is_published || now.saturating_duration_since(since) < REFERENCE_LIMIT {
+                return Some(Step { publication: None, references: translation.references, claims: Vec::new() });
+            }
         }
+        state.waits_since = None;
 
         let (mut resources, mut holds) = (translation.resources, translation.holds);
         // Where nobody could say yet who holds which host, all that has hosts is held.
@@ -180,11 +193,11 @@ impl Control {
         } else {
             Vec::new()
         };
-        let referred = if is_certain { &[][..] } else { &REFERRED };
-        let unknown = state.sources.unknown().into_iter().map(ObjectKind::as_str);
-        let kinds = unknown.chain(referred.iter().copied()).map(str::to_owned).collect();
-        self.hub.doubt(Doubt { kinds, keys: translation.uncertain });
-        let publication = self.hub.publish(resources, holds);
+        let kinds = state.sources.unknown().into_iter().map(|kind| kind.as_str().to_owned()).collect();
+        let unsure = || holds.iter().chain(&translation.uncertain).map(|key| key.namespace.clone()).collect();
+        let referred = if is_blind { Referred::Everywhere } else { Referred::In(unsure()) };
+        let doubt = Doubt { kinds, referred, keys: translation.uncertain };
+        let publication = self.hub.publish_in_doubt(resources, holds, doubt);
         state.verdicts = Arc::new(translation.verdicts);
         state.is_published = true;
         Some(Step { publication: Some(publication), references: translation.references, claims: writes })
@@ -215,7 +228,7 @@ impl Control {
             let state = self.state.lock();
             verdicts.clone_from(&state.verdicts);
             // A status that an earlier leader wrote goes on, with its transition times.
-            let unseen: Vec<&ObjectRef> = verdicts.keys().filter(|object| statuses.get(object).is_none()).collect();
+            let unseen: Vec<&ObjectRef> = verdicts.keys().filter(|object| !statuses.knows(object)).collect();
             for object in unseen {
                 let stored = state.stored.get(object).and_then(|stored| stored.status.as_ref());
                 if let Some(status) = stored.and_then(|stored| Status::read(object.kind, stored, &self.controller)) {
@@ -231,11 +244,12 @@ impl Control {
         self.book.lock().statuses.get(object).cloned()
     }
 
-    /// The status that an object should have and what is stored of it, absent where it is gone or was not judged yet.
+    /// The status that an object should have and what is stored of it, absent where it is gone or cannot be judged.
     pub fn due(&self, object: &ObjectRef) -> Option<(Option<Status>, Stored)> {
         let status = {
             let book = self.book.lock();
-            book.verdicts.get(object)?;
+            // Of what may be another controller's, nothing is said.
+            book.verdicts.get(object).filter(|verdict| verdict.force != Force::Unknown)?;
             book.statuses.get(object).cloned()
         };
         Some((status, self.state.lock().stored.get(object).cloned()?))
@@ -250,6 +264,12 @@ impl Control {
     /// The object as events refer to it.
     pub fn object(&self, object: &ObjectRef) -> Option<Object> {
         self.state.lock().world.get(ObjectKind::from(object.kind), &object.key)
+    }
+
+    /// Until when proxies may still be on their way to this process, absent once one has come.
+    pub fn awaits_proxies(&self, now: Instant) -> Option<Instant> {
+        let until = self.began + ARRIVAL_LIMIT;
+        (now < until && !self.hub.was_met()).then_some(until)
     }
 
     /// A write of ours brought an object to this state.
@@ -338,11 +358,13 @@ impl State {
             let world = self.shards.remove(&key.name).is_some();
             return Taken { world, ..Taken::default() };
         }
-        if let Some(kind) = kind.governed() {
-            self.stored.remove(&ObjectRef::new(kind, key.clone()));
+        let governed = kind.governed().map(|kind| ObjectRef::new(kind, key.clone()));
+        if let Some(object) = &governed {
+            self.stored.remove(object);
         }
         self.world.remove(kind, key);
-        Taken { world: true, ..Taken::default() }
+        // Whoever writes its status forgets it.
+        Taken { world: true, status: governed }
     }
 
     /// Keeps the newer of two states of an object.

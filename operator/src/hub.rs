@@ -47,7 +47,7 @@ use tokio::sync::watch;
 use tracing::warn;
 
 pub use connection::{Connection, Start};
-pub use doubt::Doubt;
+pub use doubt::{Doubt, Referred};
 pub use presence::{Attendance, EXPECTED_FOR, FORGOTTEN_AFTER, SILENT_AFTER};
 pub use progress::{Progress, ProxyProgress, Standing};
 pub use scope::{Scope, knows};
@@ -91,19 +91,24 @@ impl Hub {
     /// Makes `resources` the whole set, except that held keys keep what they have. Nobody is told where nothing
     /// changed. Nothing is sent to anybody before the first publication.
     pub fn publish(&self, resources: impl IntoIterator<Item = Arc<Resource>>, holds: BTreeSet<Key>) -> Publication {
+        self.publish_in_doubt(resources, holds, Doubt::default())
+    }
+
+    /// The same where not everything could be read.
+    pub fn publish_in_doubt(
+        &self,
+        resources: impl IntoIterator<Item = Arc<Resource>>,
+        holds: BTreeSet<Key>,
+        doubt: Doubt,
+    ) -> Publication {
         let resources = resources.into_iter().collect();
-        let publication = self.state.lock().publish(resources, holds);
+        let publication = self.state.lock().publish(resources, holds, doubt);
         self.published.send_if_modified(|sequence| {
             let news = *sequence != publication.sequence;
             *sequence = publication.sequence;
             news
         });
         publication
-    }
-
-    /// Says what is uncertain in the next publication, because it, or what it follows from, could not be read so far.
-    pub fn doubt(&self, doubt: Doubt) {
-        self.state.lock().doubt(doubt);
     }
 
     /// A subscription for a proxy in this process, which gets everything. `has` is what the proxy has already; without
@@ -129,6 +134,11 @@ impl Hub {
         }
         self.announce_report();
         Connection(Arc::new(Link { hub: Arc::clone(self), proxy: proxy.to_owned(), number, place: holder, scope }))
+    }
+
+    /// Whether any proxy ever came.
+    pub fn was_met(&self) -> bool {
+        self.state.lock().connections > 0
     }
 
     /// Takes what a proxy of this process tells. Reports of proxies that are not connected are ignored.

@@ -142,8 +142,10 @@ pub struct Observation<'a> {
 /// The status of one object, or nothing where it is another controller's.
 pub fn status(kind: Kind, observation: &Observation<'_>, previous: Option<&Status>, now: Timestamp) -> Option<Status> {
     let Observation { verdict, standing, health, troubles: _, controller, addresses } = *observation;
-    if verdict.force == Force::Foreign {
-        return None;
+    match verdict.force {
+        Force::Foreign => return None,
+        Force::Unknown => return previous.cloned(),
+        Force::Current | Force::LastAccepted | Force::Held | Force::Nothing => {}
     }
     let generation = verdict.generation;
     let before = previous.map_or(&[][..], Status::conditions);
@@ -156,6 +158,10 @@ pub fn status(kind: Kind, observation: &Observation<'_>, previous: Option<&Statu
     Some(match kind {
         Kind::OriginPool => Status::OriginPool(Box::new(pool::status(verdict, standing, health, before, now))),
         Kind::Gateway => Status::Gateway(gateway::status(observation, previous, now)),
+        // Nobody knows whose its parents are, so that what was said of them stays.
+        Kind::HttpRoute if verdict.force == Force::Held && verdict.parents.is_empty() => {
+            previous.cloned().unwrap_or(Status::HttpRoute(HttpRouteStatus { parents: Vec::new() }))
+        }
         Kind::HttpRoute => {
             let parents = verdict.parents.iter().map(|parent| {
                 let drafts = verdict.parent_conditions(parent).into_iter().map(Draft::from).collect();
@@ -183,7 +189,7 @@ pub fn status(kind: Kind, observation: &Observation<'_>, previous: Option<&Statu
         Kind::IngressClass => Status::IngressClass(settle(accepted_alone(drafts()), generation, before, now)),
         Kind::Ingress => Status::Ingress(IngressStatus {
             load_balancer: match verdict.force {
-                Force::Nothing | Force::Foreign => IngressLoadBalancerStatus::default(),
+                Force::Nothing | Force::Foreign | Force::Unknown => IngressLoadBalancerStatus::default(),
                 Force::Current | Force::LastAccepted | Force::Held => load_balancer(addresses),
             },
             conditions: settle(complete(drafts()), generation, before, now),
@@ -348,6 +354,11 @@ impl Statuses {
             self.said.insert(object, Said { verdict: Arc::clone(verdict), standing, health, status });
         }
         changed
+    }
+
+    /// Whether something was said of an object, or that nothing is to be said.
+    pub fn knows(&self, object: &ObjectRef) -> bool {
+        self.said.contains_key(object)
     }
 
     /// The status of one object.

@@ -189,7 +189,13 @@ impl Writer {
         if self.pacer.is_done(&object, &wanted, before.as_ref()) {
             return;
         }
-        let at = self.pacer.due(&object, &wanted, now);
+        let mut at = self.pacer.due(&object, &wanted, now);
+        // Proxies serve on while a new operator is not known to them yet: nobody is told that they ceased to.
+        if plan::says_programmed(before.as_ref())
+            && let Some(later) = self.control.awaits_proxies(now)
+        {
+            at = at.max(later);
+        }
         if at > now {
             self.waiting.insert(object, at);
             return;

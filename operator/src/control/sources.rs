@@ -15,6 +15,10 @@ pub const PATIENCE: Duration = Duration::from_secs(3);
 /// How long a kind that was never listed must be missing, without a break, before claims of hosts may end without it.
 pub const MISSING_LIMIT: Duration = Duration::from_mins(10);
 
+/// How long a kind that was never listed must be missing before nothing is taken to depend on it any more. An API server
+/// that starts knows its kinds within a few seconds.
+pub const INSTALLED_LIMIT: Duration = Duration::from_secs(30);
+
 /// How long a publication waits for a Secret or ConfigMap that was not looked for before: always after the first
 /// publication, and for the first one where it cannot be read.
 pub const REFERENCE_LIMIT: Duration = Duration::from_secs(2);
@@ -163,18 +167,21 @@ impl Sources {
         unknown.collect()
     }
 
-    /// What objects may depend on and nobody could read so far. A kind that has been missing for [`MISSING_LIMIT`] is not
+    /// What objects may depend on and nobody could read so far. A kind that has been missing for [`INSTALLED_LIMIT`] is not
     /// installed: nothing of it is there.
     pub fn unread(&self, now: Instant) -> BTreeSet<Dependency> {
         let is_installed = |state: &State| match &state.absent {
-            Some((Absence::Missing, _, since)) => now.saturating_duration_since(*since) < MISSING_LIMIT,
+            Some((Absence::Missing, _, since)) => now.saturating_duration_since(*since) < INSTALLED_LIMIT,
             Some((Absence::Denied | Absence::Unreachable, _, _)) | None => true,
         };
         let unread = self.states.iter().filter(|(_, state)| state.listed.is_none() && is_installed(state));
         let dependency = |(source, state): (&Source, &State)| match source {
             Source::Kind(kind) => dependency(*kind),
-            // One that was asked for just now is waited for elsewhere.
-            Source::One(reference) => state.absent.as_ref().map(|_| Dependency::One(reference.clone())),
+            // One that may not be read is not there for us, and one that was asked for just now is waited for elsewhere.
+            Source::One(reference) => {
+                let is_unreachable = |(absence, _, _): &&(Absence, String, Instant)| *absence == Absence::Unreachable;
+                state.absent.as_ref().filter(is_unreachable).map(|_| Dependency::One(reference.clone()))
+            }
             Source::Claims => None,
         };
         unread.filter_map(dependency).collect()

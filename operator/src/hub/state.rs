@@ -28,12 +28,10 @@ pub(super) struct State {
     set: Arc<ResourceSet>,
     holds: Arc<BTreeSet<Key>>,
     pub(super) doubt: Arc<Doubt>,
-    /// It is another since the last publication, which may change something at a proxy although the set is the same.
-    doubt_changed: bool,
     /// What each scope in use sees of it. Everything is always in use.
     views: BTreeMap<Scope, View>,
     proxies: BTreeMap<String, Proxy>,
-    connections: u64,
+    pub(super) connections: u64,
 }
 
 /// One known proxy.
@@ -90,6 +88,8 @@ impl Proxy {
     fn applied(&self, version: &str, sequence: u64) -> u64 {
         match self.sent.back() {
             Some(last) if last.batch == self.applied => self.reaches,
+            // The first batch of a subscription to a proxy that has the same already.
+            Some(_) if self.applied == 0 && self.sent.len() == 1 && self.report.version == version => self.reaches,
             Some(_) => self.applied,
             None if sequence > 0 && self.report.version == version => sequence,
             None => 0,
@@ -104,7 +104,6 @@ impl Default for State {
             set: Arc::default(),
             holds: Arc::default(),
             doubt: Arc::default(),
-            doubt_changed: false,
             views: BTreeMap::from([(Scope::All, View::default())]),
             proxies: BTreeMap::new(),
             connections: 0,
@@ -113,14 +112,12 @@ impl Default for State {
 }
 
 impl State {
-    pub(super) fn doubt(&mut self, doubt: Doubt) {
-        if *self.doubt != doubt {
-            self.doubt = Arc::new(doubt);
-            self.doubt_changed = true;
-        }
-    }
-
-    pub(super) fn publish(&mut self, mut resources: Vec<Arc<Resource>>, holds: BTreeSet<Key>) -> Publication {
+    pub(super) fn publish(
+        &mut self,
+        mut resources: Vec<Arc<Resource>>,
+        holds: BTreeSet<Key>,
+        doubt: Doubt,
+    ) -> Publication {
         // What translate gives is in this order already, which makes it one walk.
         resources.sort_by(|one, other| one.key.cmp(&other.key));
         let old = self.set.entries().iter().map(|(key, entry)| (&**key, entry));
@@ -140,7 +137,11 @@ impl State {
         }
 
         let (upserted, removed) = (upserts.len(), removals.len());
-        let doubt_changed = std::mem::take(&mut self.doubt_changed);
+        // It may change something at a proxy although the set is the same.
+        let doubt_changed = *self.doubt != doubt;
+        if doubt_changed {
+            self.doubt = Arc::new(doubt);
+        }
         if self.sequence == 0 || upserted > 0 || removed > 0 || *self.holds != holds || doubt_changed {
             self.sequence += 1;
             self.holds = Arc::new(holds);
@@ -264,7 +265,7 @@ impl State {
 
     /// How far every known proxy is.
     pub(super) fn progress(&self) -> Progress {
-        let Self { sequence, set, holds: _, doubt: _, doubt_changed: _, views, proxies, connections: _ } = self;
+        let Self { sequence, set, holds: _, doubt: _, views, proxies, connections: _ } = self;
         let positions: BTreeMap<&Scope, (usize, &View)> =
             views.iter().enumerate().map(|(position, (scope, view))| (scope, (position, view))).collect();
         let proxies = proxies.iter().filter_map(|(name, proxy)| {

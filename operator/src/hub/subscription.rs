@@ -60,9 +60,15 @@ impl Subscription {
             return None;
         }
         let doubt = Arc::clone(&state.doubt);
-        let (pending, set, holds, version) = {
+        let (pending, set, holds, version, is_part) = {
             let view = state.view(&link.scope);
-            (self.pending(view, &doubt), Arc::clone(&view.set), Arc::clone(&view.holds), Arc::clone(&view.version))
+            (
+                self.pending(view, &doubt),
+                Arc::clone(&view.set),
+                Arc::clone(&view.holds),
+                Arc::clone(&view.version),
+                view.is_part,
+            )
         };
         state.send(&link, sequence, pending.is_some().then_some(version));
         // A complete batch copies the whole set; nobody waits for that.
@@ -71,7 +77,8 @@ impl Subscription {
             Pending::Complete => set.complete(holds.iter().cloned().collect()),
             Pending::Difference(batch) => batch,
         });
-        self.has = Some(self.has.take().map_or_else(|| Arc::clone(&set), |had| with_doubtful(&had, &set, &doubt)));
+        self.has =
+            Some(self.has.take().map_or_else(|| Arc::clone(&set), |had| with_doubtful(&had, &set, &doubt, is_part)));
         self.holds = holds;
         self.seen = sequence;
         batch.map(|batch| Batch { sequence, ..batch })
@@ -99,13 +106,13 @@ impl Subscription {
 
 /// What a proxy has once it is at `set`: also, as it had it, what is in doubt. When that can be read, it becomes what is
 /// published then.
-fn with_doubtful(had: &ResourceSet, set: &Arc<ResourceSet>, doubt: &Doubt) -> Arc<ResourceSet> {
+fn with_doubtful(had: &ResourceSet, set: &Arc<ResourceSet>, doubt: &Doubt, is_part: bool) -> Arc<ResourceSet> {
     if doubt.is_empty() {
         return Arc::clone(set);
     }
     let kept = had.entries().iter().filter(|(key, entry)| {
         let is_same = set.get(key).is_some_and(|published| published.resource == entry.resource);
-        doubt.keeps(key, set) && !is_same
+        doubt.keeps(key, set, is_part) && !is_same
     });
     let mut kept = kept.peekable();
     // The same allocation, so that what is asked for next is the difference that others ask for as well.
@@ -143,8 +150,8 @@ mod tests {
         };
         let doubt = Doubt { kinds: BTreeSet::from(["HTTPRoute".to_owned()]), ..Doubt::default() };
         let published = set_of(&["OriginPool"]);
-        assert!(Arc::ptr_eq(&with_doubtful(&set_of(&["Ingress"]), &published, &doubt), &published));
-        let kept = with_doubtful(&set_of(&["HTTPRoute"]), &published, &doubt);
+        assert!(Arc::ptr_eq(&with_doubtful(&set_of(&["Ingress"]), &published, &doubt, false), &published));
+        let kept = with_doubtful(&set_of(&["HTTPRoute"]), &published, &doubt, false);
         assert_eq!(kept.version(), set_of(&["HTTPRoute", "OriginPool"]).version());
     }
 }

@@ -180,13 +180,12 @@ fn what_a_proxy_kept_for_a_hub_that_knows_nothing_is_withdrawn_when_the_hold_end
 #[test]
 fn what_a_proxy_has_of_a_kind_that_cannot_be_read_stays_until_it_can() {
     let hub = Arc::new(Hub::default());
-    hub.doubt(Doubt { kinds: BTreeSet::from(["OriginPool".to_owned()]), ..Doubt::default() });
-    hub.publish([], BTreeSet::new());
+    let doubt = Doubt { kinds: BTreeSet::from(["OriginPool".to_owned()]), ..Doubt::default() };
+    hub.publish_in_doubt([], BTreeSet::new(), doubt);
     let kept: ResourceSet = resources(&[(1, 1), (2, 1)]).into_iter().collect();
     let mut follower = Follower::new(&hub, Some(kept.clone()));
     follower.poll();
     assert_eq!(follower.set, kept);
-    hub.doubt(Doubt::default());
     hub.publish(resources(&[(2, 1)]), BTreeSet::new());
     follower.poll();
     assert_eq!(follower.set, resources(&[(2, 1)]).into_iter().collect());
@@ -195,21 +194,36 @@ fn what_a_proxy_has_of_a_kind_that_cannot_be_read_stays_until_it_can() {
 #[test]
 fn what_follows_from_something_unread_changes_nothing_that_a_proxy_has_and_serves_one_that_has_nothing() {
     let hub = Arc::new(Hub::default());
-    hub.doubt(Doubt { keys: BTreeSet::from([key(1), key(3)]), ..Doubt::default() });
-    hub.publish(resources(&[(1, 2), (2, 2)]), BTreeSet::new());
+    let doubt = Doubt { keys: BTreeSet::from([key(1), key(3)]), ..Doubt::default() };
+    hub.publish_in_doubt(resources(&[(1, 2), (2, 2)]), BTreeSet::new(), doubt.clone());
     let mut known = Follower::new(&hub, Some(resources(&[(1, 1), (2, 1), (3, 1)]).into_iter().collect()));
     let mut young = Follower::new(&hub, None);
     known.poll();
     young.poll();
     assert_eq!(known.set, resources(&[(1, 1), (2, 2), (3, 1)]).into_iter().collect());
     assert_eq!(young.set, resources(&[(1, 2), (2, 2)]).into_iter().collect());
-    hub.publish(resources(&[(1, 3), (2, 3)]), BTreeSet::new());
+    hub.publish_in_doubt(resources(&[(1, 3), (2, 3)]), BTreeSet::new(), doubt);
     known.poll();
     assert_eq!(known.set, resources(&[(1, 1), (2, 3), (3, 1)]).into_iter().collect());
-    hub.doubt(Doubt::default());
     hub.publish(resources(&[(1, 3), (2, 3)]), BTreeSet::new());
     known.poll();
     assert_eq!(known.set, resources(&[(1, 3), (2, 3)]).into_iter().collect());
+}
+
+#[test]
+fn a_proxy_that_has_it_all_is_programmed_before_it_answers_the_first_batch() {
+    let hub = Arc::new(Hub::default());
+    hub.publish(resources(&[(1, 1)]), BTreeSet::new());
+    let has: ResourceSet = resources(&[(1, 1)]).into_iter().collect();
+    let mut follower = Follower::new(&hub, Some(has.clone()));
+    hub.report(Report { proxy: "proxy".to_owned(), version: has.version(), ..Report::default() });
+    let programmed = Standing { expected: 1, programmed: 1, ..Standing::default() };
+    assert_eq!(hub.progress().standing(&key(1)), programmed);
+    follower.poll();
+    assert_eq!(hub.progress().standing(&key(1)), programmed);
+    hub.publish(resources(&[(1, 2)]), BTreeSet::new());
+    follower.poll();
+    assert_eq!(hub.progress().standing(&key(1)), Standing { expected: 1, ..Standing::default() });
 }
 
 #[test]

@@ -15,6 +15,8 @@ pub(super) struct View {
     pub(super) holds: Arc<BTreeSet<Key>>,
     /// The publication that changed a key last, or brought it into the scope.
     pub(super) changed: Arc<BTreeMap<Key, u64>>,
+    /// It is what known routes lead to.
+    pub(super) is_part: bool,
     /// Content version of the set.
     pub(super) version: Arc<str>,
     /// The difference that was asked for last: most proxies of a scope are at the same set.
@@ -38,6 +40,7 @@ impl View {
         sequence: u64,
     ) {
         let set = scope.select(whole);
+        self.is_part = matches!(scope, Scope::Gateways(_));
         let changed = Arc::make_mut(&mut self.changed);
         for (key, entry) in set.changes_since(&self.set) {
             match entry {
@@ -59,8 +62,8 @@ impl View {
             return step.batch.clone();
         }
         let batch = diff(from, &self.set, &self.holds).map(|mut batch| {
-            batch.removals.retain(|key| knows(&key.kind) && !doubt.keeps(key, &self.set));
-            let stays = |key: &Key| from.get(key).is_some() && doubt.keeps(key, &self.set);
+            batch.removals.retain(|key| knows(&key.kind) && !doubt.keeps(key, &self.set, self.is_part));
+            let stays = |key: &Key| from.get(key).is_some() && doubt.keeps(key, &self.set, self.is_part);
             batch.upserts.retain(|resource| !resource.key.as_ref().is_some_and(stays));
             Arc::new(batch)
         });

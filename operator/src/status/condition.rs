@@ -91,7 +91,7 @@ pub fn programmed(force: Force, standing: &Standing) -> Draft {
     match force {
         Force::Nothing | Force::Foreign => Draft::fails(PROGRAMMED, "NotAccepted", "nothing of it is enforced"),
         Force::LastAccepted => Draft::fails(PROGRAMMED, "LastAccepted", "the spec last accepted is enforced"),
-        Force::Held => Draft::fails(PROGRAMMED, "Held", "proxies enforce what they had of it"),
+        Force::Held | Force::Unknown => Draft::fails(PROGRAMMED, "Held", "proxies enforce what they had of it"),
         Force::Current => {
             if let Some((proxy, refusal)) = refused.first() {
                 let others = others(refused.len());

@@ -1,5 +1,6 @@
 //! What to write into the status of one object: only what is ours, and only what differs.
 
+use headgate_crds::conditions::PROGRAMMED;
 use headgate_translate::{GatewayAddress, Kind};
 use serde_json::{Map, Value, json};
 
@@ -68,6 +69,18 @@ pub fn may_clear(kind: Kind, stored: Option<&Value>, site: &Site) -> bool {
         // The whole status is of whoever governs the object now.
         Kind::Gateway | Kind::GatewayClass | Kind::OriginPool | Kind::IngressClass => false,
     }
+}
+
+/// Whether a status says that proxies enforce the object.
+pub fn says_programmed(stored: Option<&Value>) -> bool {
+    let of = |status: &Value| {
+        let conditions = status.get("conditions").and_then(Value::as_array);
+        let is_it = |condition: &Value| condition["type"] == PROGRAMMED && condition["status"] == "True";
+        conditions.is_some_and(|conditions| conditions.iter().any(is_it))
+    };
+    let Some(stored) = stored else { return false };
+    let parents = stored.get("parents").and_then(Value::as_array);
+    of(stored) || parents.is_some_and(|parents| parents.iter().any(of))
 }
 
 /// A merge patch of the status that makes our fields what they should be, absent where they are.

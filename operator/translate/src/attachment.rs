@@ -42,7 +42,7 @@ pub(crate) fn attach(key: &ObjectKey, route: &HttpRoute, gateways: &Gateways, vi
         let listeners = match gateways.parent(&gateway, view) {
             Some(Parent::Ours(listeners)) => listeners,
             Some(Parent::Foreign) => continue,
-            absent @ (Some(Parent::Unreadable) | None) => {
+            absent @ (Some(Parent::Unreadable | Parent::Unclassified) | None) => {
                 attachments.is_unknown |= absent.is_some();
                 let what = if absent.is_some() { "cannot be read; see its status" } else { "does not exist" };
                 let sentence = format!("Gateway {gateway} {what}");

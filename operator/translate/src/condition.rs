@@ -125,7 +125,7 @@ fn accepted(remark: Option<(Reason, String)>) -> Condition {
 fn refused_for((reason, message): (Reason, String), force: Force) -> Condition {
     let message = match force {
         Force::LastAccepted => format!("{message}; the spec last accepted stays in force"),
-        Force::Held => format!("{message}; proxies keep what they have of it"),
+        Force::Held | Force::Unknown => format!("{message}; proxies keep what they have of it"),
         Force::Current | Force::Nothing | Force::Foreign => message,
     };
     Condition { condition_type: ConditionType::Accepted, status: ConditionStatus::False, reason, message }

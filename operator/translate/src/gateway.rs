@@ -26,19 +26,14 @@ pub(crate) enum Parent {
     Foreign,
     /// Nobody knows what it is: it was never readable.
     Unreadable,
-}
-
-/// A Gateway, and what of it follows from something that could not be read.
-#[derive(Clone, Debug, PartialEq)]
-struct Known {
-    parent: Parent,
-    unread: Vec<Dependency>,
+    /// Nobody knows whose it is: classes were never readable.
+    Unclassified,
 }
 
 /// All Gateways.
 #[derive(Debug, Default)]
 pub(crate) struct Gateways {
-    parents: BTreeMap<ObjectKey, Known>,
+    parents: BTreeMap<ObjectKey, Parent>,
     /// What is spoken on each port. Gateways share ports.
     ports: BTreeMap<u32, (Protocol, ObjectKey)>,
 }
@@ -47,9 +42,9 @@ impl Gateways {
     /// A Gateway as routes see it.
     pub(crate) fn parent(&self, gateway: &ObjectKey, view: &View<'_>) -> Option<&Parent> {
         view.look(Table::Gateway, gateway);
-        let Known { parent, unread } = self.parents.get(gateway)?;
-        for dependency in unread {
-            view.need(Need::Unread(dependency.clone()));
+        let parent = self.parents.get(gateway)?;
+        if *parent == Parent::Unclassified {
+            view.need(Need::Unread(Dependency::GatewayClasses));
         }
         Some(parent)
     }
@@ -80,15 +75,11 @@ pub(crate) fn lower(
         let generation = gateway.metadata.generation.unwrap_or(0);
         if !classes.govern_gateways_of(&gateway.spec.gateway_class_name) {
             let verdict = Verdict { generation, force: Force::Foreign, ..Verdict::default() };
-            out.judge(Kind::Gateway, key, verdict);
-            let is_doubtful = inputs.unread.contains(&Dependency::GatewayClasses);
-            if is_doubtful {
-                out.doubt(wire_key(Kind::Gateway, key));
-            }
-            let doubt = [Need::Unread(Dependency::GatewayClasses)];
-            let (parent, needs) =
-                if is_doubtful { (Parent::Unreadable, &doubt[..]) } else { (Parent::Foreign, &[][..]) };
-            now.know(key, parent, needs);
+            let fragment = Fragment { resource: None, verdict: Arc::new(verdict) };
+            let is_unclassified = inputs.unread.contains(&Dependency::GatewayClasses);
+            let doubt = is_unclassified.then_some(Need::Unread(Dependency::GatewayClasses));
+            out.add(Kind::Gateway, key, &fragment, &doubt);
+            now.parents.insert(key.clone(), if is_unclassified { Parent::Unclassified } else { Parent::Foreign });
             continue;
         }
         let Addressing { addresses, problems, is_unenforced } = addressing(&gateway.spec, &inputs.options);
@@ -117,12 +108,12 @@ pub(crate) fn lower(
         }
         let fragment = Fragment { resource, verdict: Arc::new(verdict) };
         let (_, needs) = view.take();
-        now.know(key, Parent::Ours(drafts.iter().map(Draft::attach_point).collect()), &needs);
+        now.parents.insert(key.clone(), Parent::Ours(drafts.iter().map(Draft::attach_point).collect()));
         out.add(Kind::Gateway, key, &fragment, &needs);
     }
     for ObjectRef { kind, key } in inputs.malformed.keys() {
         if *kind == Kind::Gateway && !inputs.gateways.contains_key(key) {
-            now.know(key, Parent::Unreadable, &[]);
+            now.parents.insert(key.clone(), Parent::Unreadable);
         }
     }
     changed.follow(Table::Gateway, &mut gateways.parents, &now.parents, PartialEq::eq);
@@ -233,14 +224,6 @@ fn find_conflicts(drafts: &mut [Draft<'_>]) {
 }
 
 impl Gateways {
-    fn know(&mut self, key: &ObjectKey, parent: Parent, needs: &[Need]) {
-        let unread = needs.iter().filter_map(|need| match need {
-            Need::Unread(dependency) => Some(dependency.clone()),
-            Need::Service { .. } | Need::Certificate(_) | Need::Object(_) => None,
-        });
-        self.parents.insert(key.clone(), Known { parent, unread: unread.collect() });
-    }
-
     fn take_ports(&mut self, key: &ObjectKey, drafts: &mut [Draft<'_>]) {
         for (position, draft) in drafts.iter_mut().enumerate().filter(|(_, draft)| draft.is_accepted()) {
             let (protocol, holder) = self.ports.entry(draft.port).or_insert_with(|| (draft.protocol, key.clone()));

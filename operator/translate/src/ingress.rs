@@ -23,7 +23,7 @@ use crate::memo::{Memo, Same};
 use crate::output::{Fragment, Output, resource, wire_key};
 use crate::time::created_at;
 use crate::verdict::{Concern, Force, Problem, Reason, Verdict};
-use crate::view::{Changed, View};
+use crate::view::{Changed, Need, View};
 
 /// A certificate that an Ingress brings for the default HTTPS listener.
 #[derive(Clone, Debug)]
@@ -57,10 +57,12 @@ pub(crate) fn lower<'m>(
     let objects = inputs.ingresses.iter();
     let subjects = objects.map(|(key, ingress)| (key, (Same::of(ingress), classes.govern_ingress(ingress))));
     ingresses.follow(subjects, changed, view, |key, (Same(ingress), is_ours)| lower_one(key, ingress, *is_ours, view));
+    let doubt = [Need::Unread(Dependency::IngressClasses)];
     let is_doubtful = inputs.unread.contains(&Dependency::IngressClasses);
     for found in ingresses.iter() {
         if is_doubtful && found.value.fragment.verdict.force == Force::Foreign {
-            out.doubt(wire_key(Kind::Ingress, &found.name));
+            out.add(Kind::Ingress, &found.name, &found.value.fragment, &doubt);
+            continue;
         }
         out.add(Kind::Ingress, &found.name, &found.value.fragment, &found.needs);
     }

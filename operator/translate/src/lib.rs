@@ -79,8 +79,8 @@ pub struct Translation {
     pub references: BTreeSet<Reference>,
 }
 
-/// Kinds on the wire of what is emitted because something refers to it. While anything is unread, nothing of them is known
-/// to be needed no more.
+/// Kinds on the wire of what is emitted because something refers to it. Of what refers to them nothing is known while it is
+/// held or uncertain, or while its kind is unread.
 pub const REFERRED: [&str; 2] = [certificate::WIRE_KIND, backend::SERVICE_WIRE_KIND];
 
 /// Translates one world after the other, and remembers what became of each object: an edit costs what it touches, and

@@ -228,6 +228,9 @@ pub enum Force {
     Nothing,
     /// The object is another controller's: headgate neither enforces it nor writes its status.
     Foreign,
+    /// Whatever the proxies have, and nobody knows whether the object is another controller's: its status stays as it
+    /// is.
+    Unknown,
 }
 
 /// What translate says about one object.
@@ -310,7 +313,7 @@ impl Verdict {
         conditions
     }
 
-    /// What can be said while this object depends on what was never read: what is in force stays, and all that was found
+    /// What can be said while this object depends on what was never read: what is in force stays, and what was found
     /// about references may be wrong.
     #[must_use]
     pub(crate) fn unsure(mut self, unread: &BTreeSet<&Dependency>) -> Self {
@@ -319,10 +322,15 @@ impl Verdict {
             "the operator cannot read {}, so proxies keep what they have; permit it to get, list and watch that",
             names.join(", ")
         );
-        let problem = Problem::new(Reason::RefUnreadable, "", sentence);
-        self.parents.iter_mut().for_each(|parent| parent.problems.clear());
-        self.listeners.iter_mut().for_each(|listener| listener.problems.clear());
-        Self { force: Force::Held, problems: vec![problem], ..self }
+        self.problems.retain(is_sure);
+        self.problems.push(Problem::new(Reason::RefUnreadable, "", sentence));
+        self.parents.iter_mut().for_each(|parent| parent.problems.retain(is_sure));
+        self.listeners.iter_mut().for_each(|listener| listener.problems.retain(is_sure));
+        self.force = match self.force {
+            Force::Foreign | Force::Unknown => Force::Unknown,
+            Force::Current | Force::LastAccepted | Force::Held | Force::Nothing => Force::Held,
+        };
+        self
     }
 
     /// Why the object is not programmed whatever the proxies say, as reason and sentences; nothing where that is theirs
@@ -351,6 +359,15 @@ impl Verdict {
         let references = of_listeners.filter(|problem| problem.concern == Concern::References);
         self.problems.iter().chain(of_parents).chain(references)
     }
+}
+
+/// Whether a problem is one whatever other objects there are.
+fn is_sure(problem: &Problem) -> bool {
+    let follows_from_parents = matches!(
+        problem.reason,
+        Reason::NoMatchingParent | Reason::NotAllowedByListeners | Reason::NoMatchingListenerHostname
+    );
+    problem.concern != Concern::References && !follows_from_parents
 }
 
 impl ListenerVerdict {

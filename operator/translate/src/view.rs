@@ -15,7 +15,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 use crate::certificate::{ConfigMapContents, SecretContents};
 use crate::index::{Index, Referrer, Target};
-use crate::inputs::{Dependency, Inputs, ObjectKey, Options, Reference, ReferredKind};
+use crate::inputs::{AddressPolicy, Dependency, Inputs, ObjectKey, Reference, ReferredKind};
 
 /// What can be looked at, each by a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -191,9 +191,15 @@ impl<'a> View<'a> {
         self.trace.borrow_mut().1.insert(need);
     }
 
-    /// What the process was told at its start, which is the same for all translations of a translator.
-    pub(crate) fn options(&self) -> &'a Options {
-        &self.inputs.options
+    /// Which addresses may be origins. Those of headgate and of the API server, which never are, are found in Services and
+    /// EndpointSlices.
+    pub(crate) fn addresses(&self) -> &'a AddressPolicy {
+        for dependency in [Dependency::Services, Dependency::EndpointSlices] {
+            if self.inputs.unread.contains(&dependency) {
+                self.need(Need::Unread(dependency));
+            }
+        }
+        &self.inputs.options.addresses
     }
 
     /// Whether an OriginPool exists. One that cannot be read does: what was last accepted of it stays in force.

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use headgate_snapshot::Key;
-use headgate_translate::{Inputs, Kind, ObjectKey, ObjectRef, REFERRED, Reason, Translator, translate};
+use headgate_translate::{Dependency, Inputs, Kind, ObjectKey, ObjectRef, REFERRED, Reason, Translator, translate};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use serde_json::{Value, json};
@@ -287,7 +287,11 @@ proptest! {
         let rest = documents.iter().filter(|document| !is_of(document)).cloned();
         let part = Inputs { claims: Arc::clone(&before.claims), ..world::of(rest.chain(unread).collect()) };
         let after = translate(&part);
-        let is_referred = |key: &Key| !part.unread.is_empty() && REFERRED.contains(&key.kind.as_str());
+        let is_blind = part.unread.iter().any(|unread| !matches!(unread, Dependency::One(_)));
+        let kept: BTreeSet<&str> = after.uncertain.iter().chain(&after.holds).map(|key| &*key.namespace).collect();
+        let is_referred = |key: &Key| {
+            REFERRED.contains(&key.kind.as_str()) && (is_blind || kind == "Secret" || kept.contains(&*key.namespace))
+        };
         let keeps = |key: &Key| *key.kind == *kind || is_referred(key) || after.uncertain.contains(key) || after.holds.contains(key);
         for resource in &before.resources {
             let key = resource.key.as_ref().expect("a key");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use headgate_tests::{
-    client::get,
+    client::{Ask, get},
     cluster::{
         self, Cluster,
         fleet::{self, EDIT, Fleet, ROUTE},
@@ -21,17 +21,29 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 const ROLE: &str = "headgate-operator";
 const POOL_HOST: &str = "pool.example.com";
 
-/// What may not be read, and whether routes to pools depend on it.
+const INGRESS_HOST: &str = "ingress.example.com";
+const INGRESS: &str = r"
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: { name: old, namespace: default }
+spec:
+  ingressClassName: headgate
+  rules: [{ host: ingress.example.com, http: { paths: [{ path: /, pathType: Prefix, backend: { service: { name: shop, port: { number: 80 } } } }] } }]
+";
+
+/// What may not be read.
 struct Denial {
     resource: &'static str,
-    named: &'static str,
-    reaches_routes_to_pools: bool,
+    kind: &'static str,
+    /// It says whose an object is: of those that may be another controller's nothing is told.
+    is_class: bool,
 }
 
-const DENIALS: [Denial; 3] = [
-    Denial { resource: "services", named: "Services", reaches_routes_to_pools: false },
-    Denial { resource: "endpointslices", named: "EndpointSlices", reaches_routes_to_pools: false },
-    Denial { resource: "gatewayclasses", named: "GatewayClasses", reaches_routes_to_pools: true },
+const DENIALS: [Denial; 4] = [
+    Denial { resource: "services", kind: "Service", is_class: false },
+    Denial { resource: "endpointslices", kind: "EndpointSlice", is_class: false },
+    Denial { resource: "gatewayclasses", kind: "GatewayClass", is_class: true },
+    Denial { resource: "ingressclasses", kind: "IngressClass", is_class: true },
 ];
 
 #[test]
@@ -41,12 +53,15 @@ fn what_operators_may_not_read_at_their_start_withdraws_nothing_and_the_rest_goe
         let spec = format!("origins: [{{ name: one, endpoints: [\"{}\"] }}]", fleet.origin.address());
         cluster.apply(&pool("fixed", &spec)).await;
         cluster.apply(&route_to_pool("pool", POOL_HOST, "fixed")).await;
+        cluster.apply(INGRESS).await;
         for gateway in &fleet.gateways {
             gateway.answers(&get(POOL_HOST, "/"), 200, "shop").await;
+            gateway.answers(&get(INGRESS_HOST, "/"), 200, "shop").await;
         }
+        eventually(EDIT_LIMIT, "the Ingress has its address", async || has_address(&cluster).await).await;
         let permitted = rules(&cluster).await;
         let pace = Pace { connections: 4, every: Duration::from_millis(40) };
-        let load = Load::start(fleet.gateways[0].http(), pace, &[fleet::ask(), get(POOL_HOST, "/")]);
+        let load = Load::start(fleet.gateways[0].http(), pace, &asks());
         for (number, denial) in (1..).zip(&DENIALS) {
             the_operators_start_without(&cluster, &fleet, denial, &permitted, number).await;
         }
@@ -64,7 +79,7 @@ async fn the_operators_start_without(
     permitted: &Value,
     number: u64,
 ) {
-    let Denial { resource, named, reaches_routes_to_pools } = denial;
+    let Denial { resource, kind, is_class } = denial;
     for operator in &fleet.operators {
         operator.process.stop();
     }
@@ -80,16 +95,18 @@ async fn the_operators_start_without(
     let host = format!("without-{resource}.example.com");
     cluster.apply(&route_to_pool(&format!("without-{resource}"), &host, "fixed")).await;
 
-    if *reaches_routes_to_pools {
-        eventually(EDIT_LIMIT, "the operator names what it may not read", async || {
-            let told = get("admin", "/readyz").to(leader.admin()).await.text();
-            if told.contains("GatewayClass: not permitted") { Ok(()) } else { Err(told) }
-        })
-        .await;
+    eventually(EDIT_LIMIT, "the operator names what it may not read", async || {
+        let told = get("admin", "/readyz").to(leader.admin()).await.text();
+        if told.contains(&format!("{kind}: not permitted")) { Ok(()) } else { Err(told) }
+    })
+    .await;
+    if *is_class {
+        assert_eq!(cluster.condition(ROUTE.0, ROUTE.1, ROUTE.2, "Programmed").await.0, "True", "what was said stays");
+        has_address(cluster).await.expect("it keeps its address");
     } else {
         let (reason, message) = cluster.says(ROUTE, "ResolvedRefs", "False", EDIT_LIMIT).await;
         assert_eq!(reason, "RefUnreadable", "{message}");
-        assert!(message.contains(&format!("cannot read {named}")), "{message}");
+        assert!(message.contains(&format!("{kind}s")), "{message}");
         let (reason, message) = cluster.says(ROUTE, "Programmed", "False", EDIT_LIMIT).await;
         assert_eq!(reason, "Held", "{message}");
         for gateway in &fleet.gateways {
@@ -98,8 +115,11 @@ async fn the_operators_start_without(
     }
     for gateway in &fleet.gateways {
         gateway.answers(&get(POOL_HOST, "/"), 200, "shop").await;
-        let answer = fleet::ask().to(gateway.http()).await;
-        assert_eq!((answer.status, answer.header(EDIT)), (200, (number - 1).to_string().as_str()), "{resource}");
+        gateway.answers(&get(INGRESS_HOST, "/"), 200, "shop").await;
+        if *kind != "IngressClass" {
+            let answer = fleet::ask().to(gateway.http()).await;
+            assert_eq!((answer.status, answer.header(EDIT)), (200, (number - 1).to_string().as_str()), "{resource}");
+        }
     }
 
     permit(cluster, permitted).await;
@@ -109,6 +129,16 @@ async fn the_operators_start_without(
     }
     cluster.says(ROUTE, "ResolvedRefs", "True", START_LIMIT).await;
     cluster.says(ROUTE, "Programmed", "True", START_LIMIT).await;
+}
+
+fn asks() -> [Ask; 3] {
+    [fleet::ask(), get(POOL_HOST, "/"), get(INGRESS_HOST, "/")]
+}
+
+async fn has_address(cluster: &Cluster) -> Result<(), String> {
+    let ingress = cluster.api.find("Ingress", "default", "old").await.expect("the Ingress");
+    let told = &ingress["status"]["loadBalancer"]["ingress"][0]["ip"];
+    if told == "192.0.2.80" { Ok(()) } else { Err(ingress["status"].to_string()) }
 }
 
 /// What the operators may do.

@@ -166,3 +166,33 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn whatever_the_scope_a_proxy_keeps_all_that_its_routes_need_while_routes_cannot_be_read() {
+    for scope in [Scope::All, of_gateway("public"), Scope::Namespace("shop".to_owned())] {
+        let whole: Arc<ResourceSet> = Arc::new(cluster().into_iter().collect());
+        let before = ResourceSet::clone(&scope.select(&whole));
+        let hub = Arc::new(Hub::default());
+        let rest = cluster().into_iter().filter(|resource| {
+            let kind = &resource.key.as_ref().expect("a key").kind;
+            // Nobody refers to a Service's pool while no route is known.
+            !["HTTPRoute", "Service"].contains(&kind.as_str())
+        });
+        let kinds = BTreeSet::from(["HTTPRoute".to_owned()]);
+        let doubt = Doubt { kinds, referred: Referred::Everywhere, ..Doubt::default() };
+        hub.publish_in_doubt(rest.map(Arc::new), BTreeSet::new(), doubt);
+        let connection = hub.connect("proxy", scope.clone(), start());
+        let mut subscription = connection.subscribe(Some(before.clone()));
+        let mut set = before.clone();
+        if let Some(batch) = subscription.take() {
+            set = set.after(&batch);
+        }
+        assert_eq!(set, before, "{scope:?}");
+        // Once they can be read, what is gone is withdrawn.
+        hub.publish([], BTreeSet::new());
+        if let Some(batch) = subscription.take() {
+            set = set.after(&batch);
+        }
+        assert_eq!(set, ResourceSet::default(), "{scope:?}");
+    }
+}

@@ -129,7 +129,7 @@ fn of_endpoints(
     origin: &mut wire::Origin,
     findings: &mut Findings,
 ) {
-    let rules = context.view.options().addresses.rules();
+    let rules = context.view.addresses().rules();
     let mut seen: BTreeMap<Written, usize> = BTreeMap::new();
     let mut resolved = Vec::new();
     let mut unresolved = Vec::new();

@@ -31,7 +31,7 @@ pub(crate) fn endpoints(
         .filter_map(|slice| Some((slice, slice_port(slice, port)?)))
         .flat_map(|(slice, port)| ready_addresses(slice).map(move |address| (address, port)))
         .collect();
-    if let Some(denied) = first_denied(&endpoints, &view.options().addresses) {
+    if let Some(denied) = first_denied(&endpoints, view.addresses()) {
         return Err(format!(
             "Service {key} has the endpoint {denied}, which belongs to the control plane or to headgate itself and is \
              never an origin; name another Service"

@@ -63,7 +63,7 @@ pub(super) fn lower(key: &ObjectKey, object: &OriginPool, view: &View<'_>) -> Lo
     // Where no name has to be judged later, a new list of addresses changes nothing.
     let is_name = |endpoint: &wire::Endpoint| endpoint.host.parse::<IpAddr>().is_err();
     let has_names = lowered_origins.iter().any(|origin| origin.endpoints.iter().any(is_name));
-    let addresses = has_names.then(|| view.options().addresses.rules().wire());
+    let addresses = has_names.then(|| view.addresses().rules().wire());
     let pool = wire::OriginPool {
         hosts: hosts.iter().collect::<BTreeSet<_>>().into_iter().cloned().collect(),
         origins: lowered_origins,
