@@ -362,6 +362,11 @@ impl Proxy {
         drained
     }
 
+    /// Whether there is a plan: the one kept on disk, or what batches have made.
+    pub(crate) fn serves_a_plan(&self) -> bool {
+        !self.shared.current.load().plan.version().is_empty()
+    }
+
     /// The name in its reports.
     pub(crate) fn name(&self) -> &str {
         &self.shared.name
