@@ -21,7 +21,7 @@ use axum::{Json, Router};
 
 pub use problem::problem;
 
-use crate::access::{Access, Denial};
+use crate::access::{Access, Denial, Door};
 use crate::clock;
 use crate::status::{StatusList, StatusQuestion};
 use readable::Readable;
@@ -49,7 +49,7 @@ async fn tell_status(State(shown): State<Shown>, Query(asked): Query<StatusQuest
     let Shown { access, status } = shown;
     let token = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let token = token.strip_prefix("Bearer ").unwrap_or_default();
-    let caller = match access.caller(token, clock::instant(), clock::timestamp()).await {
+    let caller = match access.caller(Door::Api, token, clock::instant(), clock::timestamp()).await {
         Ok(caller) => caller,
         Err(denial) => return denied(&denial),
     };
