@@ -10,6 +10,7 @@
 pub mod openapi;
 mod problem;
 mod readable;
+mod serve;
 
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 
 pub use problem::problem;
+pub use serve::serve;
 
 use crate::access::{Access, Denial, Door};
 use crate::clock;
@@ -35,7 +37,7 @@ struct Shown {
     status: StatusSource,
 }
 
-/// The routes of the operator's API, to be served over TLS: `axum::serve(TlsListener, routes)`.
+/// The routes of the operator's API, to be served over TLS: `serve(TlsListener, routes)`.
 pub fn routes(access: Arc<Access>, status: StatusSource) -> Router {
     Router::new()
         .route(openapi::STATUS.path, get(tell_status))
