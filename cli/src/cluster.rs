@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use headgate_operator::watch::{Read, Source, Watches};
+use headgate_operator::watch::{Read, Source, Watches, resource};
 use headgate_operator::world::{ObjectKind, Scope, World};
 use headgate_translate::{ASSUMED_CLASS, AddressPolicy, AssumedClasses, ObjectKey, Options, Reference, Translation};
 use kube::api::{DynamicObject, ListParams};
@@ -121,7 +121,8 @@ impl Cluster {
     async fn refer(&self, reference: &Reference, world: &mut World, notes: &mut Vec<String>) -> anyhow::Result<()> {
         let kind = Source::One(reference.clone()).kind();
         let ObjectKey { namespace, name } = &reference.key;
-        match self.api(kind, Some(namespace)).get_opt(name).await {
+        // Only Secrets and ConfigMaps are referred to, which have one version.
+        match self.api(kind, 0, Some(namespace)).get_opt(name).await {
             Ok(Some(object)) => take(world, kind, object),
             Ok(None) => {}
             Err(kube::Error::Api(status)) if status.is_forbidden() => {
@@ -139,13 +140,13 @@ impl Cluster {
     }
 
     /// All objects of a kind; those of the kubeconfig's namespace where the user may not read the others. A kind that
-    /// the cluster does not have has no objects.
+    /// the cluster has in none of its versions has no objects.
     async fn list(&self, kind: ObjectKind, gaps: &mut Gaps) -> anyhow::Result<Vec<DynamicObject>> {
         let is_forbidden =
             |outcome: &kube::Result<_>| matches!(outcome, Err(kube::Error::Api(status)) if status.is_forbidden());
-        let mut outcome = pages(&self.api(kind, None)).await;
+        let mut outcome = self.list_in(kind, None).await;
         if is_forbidden(&outcome) && kind.scope() == Scope::Namespaced {
-            outcome = pages(&self.api(kind, Some(&self.namespace))).await;
+            outcome = self.list_in(kind, Some(&self.namespace)).await;
             if !is_forbidden(&outcome) {
                 gaps.narrowed.push(kind);
             }
@@ -160,8 +161,21 @@ impl Cluster {
         }
     }
 
-    fn api(&self, kind: ObjectKind, namespace: Option<&str>) -> Api<DynamicObject> {
-        let resource = kind.resource();
+    /// All objects in one of the kind's versions, the first that the cluster has.
+    async fn list_in(&self, kind: ObjectKind, namespace: Option<&str>) -> kube::Result<Vec<DynamicObject>> {
+        let mut outcome = Ok(Vec::new());
+        for version in 0..kind.versions().len() {
+            outcome = pages(&self.api(kind, version, namespace)).await;
+            let is_missing = matches!(&outcome, Err(kube::Error::Api(status)) if status.is_not_found());
+            if !is_missing {
+                break;
+            }
+        }
+        outcome
+    }
+
+    fn api(&self, kind: ObjectKind, version: usize, namespace: Option<&str>) -> Api<DynamicObject> {
+        let resource = resource(kind, version);
         match namespace {
             Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
             None => Api::all_with(self.client.clone(), &resource),
@@ -289,5 +303,42 @@ impl Ours {
             parent["kind"].as_str().unwrap_or("Gateway") == "Gateway"
                 && self.gateways.contains(&(of.to_owned(), name.to_owned()))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Request, Response};
+    use kube::client::Body;
+    use tower::service_fn;
+
+    use super::*;
+
+    /// Names of the Gateways of a cluster that has them in one version, where it has them.
+    async fn gateways(version: Option<&'static str>) -> Vec<String> {
+        let server = service_fn(move |request: Request<Body>| {
+            let (code, body) = match version {
+                Some(version)
+                    if request.uri().path() == format!("/apis/gateway.networking.k8s.io/{version}/gateways") =>
+                {
+                    (
+                        200,
+                        json!({ "metadata": {}, "items": [{ "metadata": { "name": "public", "namespace": "shop" } }] }),
+                    )
+                }
+                _ => (404, json!({ "kind": "Status", "code": 404, "reason": "NotFound" })),
+            };
+            std::future::ready(Response::builder().status(code).body(Body::from(body.to_string().into_bytes())))
+        });
+        let cluster = Cluster { client: Client::new(server, "default"), namespace: "default".to_owned() };
+        let objects = cluster.list(ObjectKind::Gateway, &mut Gaps::default()).await.unwrap();
+        objects.into_iter().filter_map(|object| object.metadata.name).collect()
+    }
+
+    #[tokio::test]
+    async fn a_kind_is_listed_in_whichever_of_its_versions_the_cluster_has() {
+        assert_eq!(gateways(Some("v1")).await, ["public"]);
+        assert_eq!(gateways(Some("v1beta1")).await, ["public"]);
+        assert!(gateways(None).await.is_empty());
     }
 }

@@ -6,7 +6,9 @@
 //! ```
 //!
 //! Nothing that a caller writes says who it is; the API server's review of the token does. An answer is remembered for
-//! [`REMEMBERED_FOR`], never longer than the token lives, by a digest of the token. Tokens are neither kept nor told.
+//! [`REMEMBERED_FOR`], a refusal for [`REFUSED_FOR`], never longer than the token lives, by a digest of the token.
+//! Tokens are neither kept nor told. Each [`Door`] has reviews of its own, so that a crowd at one keeps nobody waiting
+//! at the other.
 
 mod caller;
 mod memory;
@@ -36,10 +38,14 @@ pub const AUDIENCE: &str = "headgate";
 /// How long the API server's word about a token or a permission is believed.
 pub const REMEMBERED_FOR: Duration = Duration::from_mins(1);
 
+/// How long a token that the API server refuses is refused without asking again. Short, because the next answer may be
+/// another one: of a token that was created a moment ago, for instance.
+pub const REFUSED_FOR: Duration = Duration::from_secs(5);
+
 /// Most answers that are remembered of each sort.
 const MOST_REMEMBERED: usize = 4_096;
 
-/// Most reviews that the API server is asked for at once; further callers wait.
+/// Most reviews that the API server is asked for at once for one door; further callers wait.
 const MOST_AT_ONCE: usize = 16;
 
 /// How long a caller waits for a review.
@@ -93,12 +99,23 @@ impl Denial {
     }
 }
 
+/// Where a caller comes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// The stream, for proxies.
+    Stream,
+    /// The API, for people.
+    Api,
+}
+
 /// Asks the API server about tokens and permissions, and remembers its answers for a while.
 pub struct Access {
     reviewer: Arc<dyn Reviewer>,
     gateways: BTreeSet<ServiceAccount>,
-    permits: Semaphore,
+    stream_permits: Semaphore,
+    api_permits: Semaphore,
     callers: Mutex<Memory<[u8; 32], Caller>>,
+    refused: Mutex<Memory<[u8; 32], Denial>>,
     permissions: Mutex<Memory<(String, Question), bool>>,
 }
 
@@ -114,14 +131,16 @@ impl Access {
         Self {
             reviewer,
             gateways,
-            permits: Semaphore::new(MOST_AT_ONCE),
+            stream_permits: Semaphore::new(MOST_AT_ONCE),
+            api_permits: Semaphore::new(MOST_AT_ONCE),
             callers: Mutex::new(Memory::new(MOST_REMEMBERED)),
+            refused: Mutex::new(Memory::new(MOST_REMEMBERED)),
             permissions: Mutex::new(Memory::new(MOST_REMEMBERED)),
         }
     }
 
-    /// The caller that a token proves.
-    pub async fn caller(&self, token: &str, now: Instant, wall: Timestamp) -> Result<Caller, Denial> {
+    /// The caller at a door that a token proves.
+    pub async fn caller(&self, door: Door, token: &str, now: Instant, wall: Timestamp) -> Result<Caller, Denial> {
         if token.is_empty() || token.len() > LONGEST_TOKEN {
             return Err(Denial::NoToken);
         }
@@ -130,7 +149,16 @@ impl Access {
         let caller = if let Some(caller) = known {
             caller
         } else {
-            let caller = caller::of_review(self.review(self.reviewer.token(token)).await?, token)?;
+            let refused = self.refused.lock().get(&digest, now);
+            if let Some(denial) = refused {
+                return Err(denial);
+            }
+            let status = self.review(door, self.reviewer.token(token)).await?;
+            let caller = caller::of_review(status, token).inspect_err(|denial| {
+                if !denial.is_temporary() {
+                    self.refused.lock().put(digest, denial.clone(), now + REFUSED_FOR, now);
+                }
+            })?;
             self.callers.lock().put(digest, caller.clone(), now + REMEMBERED_FOR, now);
             caller
         };
@@ -156,22 +184,26 @@ impl Access {
         }
     }
 
-    /// Whether a caller may do what is asked for.
+    /// Whether a caller of the API may do what is asked for.
     pub async fn allows(&self, caller: &Caller, question: &Question, now: Instant) -> Result<bool, Denial> {
         let key = (caller.fingerprint(), question.clone());
         let known = self.permissions.lock().get(&key, now);
         if let Some(allowed) = known {
             return Ok(allowed);
         }
-        let allowed = self.review(self.reviewer.permission(caller, question)).await?;
+        let allowed = self.review(Door::Api, self.reviewer.permission(caller, question)).await?;
         self.permissions.lock().put(key, allowed, now + REMEMBERED_FOR, now);
         Ok(allowed)
     }
 
-    async fn review<T>(&self, asked: impl Future<Output = Result<T, ReviewFailed>>) -> Result<T, Denial> {
+    async fn review<T>(&self, door: Door, asked: impl Future<Output = Result<T, ReviewFailed>>) -> Result<T, Denial> {
+        let permits = match door {
+            Door::Stream => &self.stream_permits,
+            Door::Api => &self.api_permits,
+        };
         let answer = timeout(REVIEW_LIMIT, async {
-            // Nobody closes the semaphore.
-            let _permit = self.permits.acquire().await;
+            // Nobody closes the semaphores.
+            let _permit = permits.acquire().await;
             asked.await
         });
         answer.await.unwrap_or(Err(ReviewFailed::Timeout)).map_err(Denial::Unanswered)

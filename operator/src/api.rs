@@ -10,6 +10,7 @@
 pub mod openapi;
 mod problem;
 mod readable;
+mod serve;
 
 use std::sync::Arc;
 
@@ -20,8 +21,9 @@ use axum::routing::get;
 use axum::{Json, Router};
 
 pub use problem::problem;
+pub use serve::serve;
 
-use crate::access::{Access, Denial};
+use crate::access::{Access, Denial, Door};
 use crate::clock;
 use crate::status::{StatusList, StatusQuestion};
 use readable::Readable;
@@ -35,7 +37,7 @@ struct Shown {
     status: StatusSource,
 }
 
-/// The routes of the operator's API, to be served over TLS: `axum::serve(TlsListener, routes)`.
+/// The routes of the operator's API, to be served over TLS: `serve(TlsListener, routes)`.
 pub fn routes(access: Arc<Access>, status: StatusSource) -> Router {
     Router::new()
         .route(openapi::STATUS.path, get(tell_status))
@@ -49,7 +51,7 @@ async fn tell_status(State(shown): State<Shown>, Query(asked): Query<StatusQuest
     let Shown { access, status } = shown;
     let token = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let token = token.strip_prefix("Bearer ").unwrap_or_default();
-    let caller = match access.caller(token, clock::instant(), clock::timestamp()).await {
+    let caller = match access.caller(Door::Api, token, clock::instant(), clock::timestamp()).await {
         Ok(caller) => caller,
         Err(denial) => return denied(&denial),
     };

@@ -71,11 +71,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let api_listener = TlsListener::start(api_listener, server_config(served, HTTP_1)?)?;
     let shown = Arc::clone(&control);
     let routes = api::routes(access, Arc::new(move || shown.list()));
-    tokio::spawn(async move {
-        if let Err(error) = axum::serve(api_listener, routes).await {
-            error!(%error, "the API ended");
-        }
-    });
+    tokio::spawn(api::serve(api_listener, routes));
 
     info!(replica = settings.replica(), stream = %settings.stream, api = %settings.api, admin = %settings.admin, "started");
     until_told_to_stop().await?;

@@ -29,7 +29,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 pub use metrics::StreamMetrics;
 
-use crate::access::{Access, Denial};
+use crate::access::{Access, Denial, Door};
 use crate::clock;
 use crate::hub::Hub;
 use crate::leadership::Leadership;
@@ -105,7 +105,7 @@ impl Configuration for Streams {
         request: Request<Streaming<ProxyMessage>>,
     ) -> Result<Response<Self::ConnectStream>, Status> {
         let token = bearer(request.metadata());
-        let caller = self.access.caller(token, clock::instant(), clock::timestamp()).await;
+        let caller = self.access.caller(Door::Stream, token, clock::instant(), clock::timestamp()).await;
         let caller = caller.map_err(|denial| self.refuse(&denial))?;
         let (out, messages) = mpsc::channel(QUEUE);
         tokio::spawn(Session::run(self.clone(), caller, request.into_inner(), out));

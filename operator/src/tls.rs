@@ -1,7 +1,10 @@
 //! TLS listeners whose certificate may change while they listen.
 //!
 //! One loop accepts, and each handshake is a task of its own with a limit: whoever connects and says nothing delays
-//! nobody. At most [`MOST_CONNECTIONS`] are open at once; further ones wait in the kernel's queue.
+//! nobody. At most [`MOST_CONNECTIONS`] are open at once; further ones wait in the kernel's queue. An address has at
+//! most [`MOST_OF_A_PEER`] of them; its further ones are closed at once.
+
+mod peers;
 
 use std::io;
 use std::net::SocketAddr;
@@ -23,6 +26,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
+use peers::{Admitted, Peers};
+
 /// The certificate that is served from now on; nothing: none yet, and handshakes fail.
 pub type Serving = watch::Receiver<Option<Arc<CertifiedKey>>>;
 
@@ -33,6 +38,10 @@ pub const HTTP_1: &[u8] = b"http/1.1";
 
 /// Most open connections of one listener.
 pub const MOST_CONNECTIONS: usize = 8_192;
+
+/// Most open connections of one listener to one address. A node may send all its proxies from one address, and has
+/// room for a few hundred pods.
+pub const MOST_OF_A_PEER: usize = 512;
 
 /// How long a handshake may take.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
@@ -62,10 +71,10 @@ pub fn server_config(serving: Serving, protocol: &[u8]) -> anyhow::Result<Arc<Se
     Ok(Arc::new(config))
 }
 
-/// Accepts TLS connections. A stream of them, and a listener as axum wants it.
+/// Accepts TLS connections: a stream of them.
 #[derive(Debug)]
 pub struct TlsListener {
-    accepted: mpsc::Receiver<(Secured, SocketAddr)>,
+    accepted: mpsc::Receiver<Secured>,
     local: SocketAddr,
 }
 
@@ -74,7 +83,7 @@ impl TlsListener {
     pub fn start(listener: TcpListener, config: Arc<ServerConfig>) -> io::Result<Self> {
         let local = listener.local_addr()?;
         let (accepted, receiver) = mpsc::channel(BACKLOG);
-        tokio::spawn(accept(listener, TlsAcceptor::from(config), accepted));
+        tokio::spawn(accept(listener, TlsAcceptor::from(config), Peers::new(MOST_OF_A_PEER), accepted));
         Ok(Self { accepted: receiver, local })
     }
 
@@ -84,7 +93,7 @@ impl TlsListener {
     }
 }
 
-async fn accept(listener: TcpListener, acceptor: TlsAcceptor, accepted: mpsc::Sender<(Secured, SocketAddr)>) {
+async fn accept(listener: TcpListener, acceptor: TlsAcceptor, peers: Peers, accepted: mpsc::Sender<Secured>) {
     let permits = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     loop {
         // Nobody closes the semaphore.
@@ -100,7 +109,12 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, accepted: mpsc::Se
             },
             () = accepted.closed() => return,
         };
-        tokio::spawn(shake_hands(acceptor.clone(), connection, peer, permit, accepted.clone()));
+        let Some(admitted) = peers.admit(peer.ip()) else {
+            tracing::debug!(%peer, "closed at once: the address has too many connections");
+            continue;
+        };
+        let place = Place { _permit: permit, _admitted: admitted };
+        tokio::spawn(shake_hands(acceptor.clone(), connection, peer, place, accepted.clone()));
     }
 }
 
@@ -108,14 +122,14 @@ async fn shake_hands(
     acceptor: TlsAcceptor,
     connection: TcpStream,
     peer: SocketAddr,
-    permit: OwnedSemaphorePermit,
-    accepted: mpsc::Sender<(Secured, SocketAddr)>,
+    place: Place,
+    accepted: mpsc::Sender<Secured>,
 ) {
     // Small messages go out at once; where that cannot be set they go out a little later.
     let _ = connection.set_nodelay(true);
     match timeout(HANDSHAKE_LIMIT, acceptor.accept(connection)).await {
         // Nobody receives any more when the server has stopped.
-        Ok(Ok(stream)) => drop(accepted.send((Secured { stream, _permit: permit }, peer)).await),
+        Ok(Ok(stream)) => drop(accepted.send(Secured { stream, _place: place }).await),
         Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
         Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
     }
@@ -125,31 +139,22 @@ impl Stream for TlsListener {
     type Item = io::Result<Secured>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.accepted.poll_recv(context).map(|accepted| accepted.map(|(connection, _)| Ok(connection)))
+        self.accepted.poll_recv(context).map(|accepted| accepted.map(Ok))
     }
 }
 
-impl axum::serve::Listener for TlsListener {
-    type Io = Secured;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        match self.accepted.recv().await {
-            Some(accepted) => accepted,
-            None => std::future::pending().await,
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<Self::Addr> {
-        Ok(self.local)
-    }
+/// What a connection takes of the bounds, until this is dropped.
+#[derive(Debug)]
+struct Place {
+    _permit: OwnedSemaphorePermit,
+    _admitted: Admitted,
 }
 
 /// One connection after its handshake.
 #[derive(Debug)]
 pub struct Secured {
     stream: TlsStream<TcpStream>,
-    _permit: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Connected for Secured {
@@ -175,5 +180,40 @@ impl AsyncWrite for Secured {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpSocket;
+
+    use super::*;
+
+    /// Whether a connection is answered, if only by a TLS alert, and not closed at once.
+    async fn is_answered(mut connection: TcpStream) -> bool {
+        let mut answer = [0];
+        // Where it is closed already either may fail.
+        let said = connection.write_all(b"this is no TLS").await;
+        said.is_ok() && matches!(connection.read(&mut answer).await, Ok(1))
+    }
+
+    #[tokio::test]
+    async fn an_address_with_too_many_connections_keeps_nobody_else_out() {
+        let (_serving, served) = watch::channel(None);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let acceptor = TlsAcceptor::from(server_config(served, HTTP_1).unwrap());
+        let (accepted, _receiver) = mpsc::channel(BACKLOG);
+        tokio::spawn(accept(listener, acceptor, Peers::new(2), accepted));
+
+        let open = [TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap()];
+        assert!(!is_answered(TcpStream::connect(address).await.unwrap()).await);
+        let elsewhere = TcpSocket::new_v4().unwrap();
+        elsewhere.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        assert!(is_answered(elsewhere.connect(address).await.unwrap()).await);
+        drop(open);
+        let again = async { while !is_answered(TcpStream::connect(address).await.unwrap()).await {} };
+        assert!(timeout(HANDSHAKE_LIMIT, again).await.is_ok());
     }
 }

@@ -125,7 +125,8 @@ impl Shared {
         let current = self.current.load();
         let mut refusals = current.plan.refusals();
         refusals.extend(current.refusals.iter().cloned());
-        let trouble = |reason: &str, message: &String| Trouble { reason: reason.to_owned(), message: message.clone() };
+        refusals.extend(control.listeners.refusals(&current.plan));
+        let trouble = |reason: &str, message: &str| Trouble { reason: reason.to_owned(), message: message.to_owned() };
         let mut troubles: Vec<Trouble> =
             control.listeners.failures().map(|message| trouble("ListenerNotBound", message)).collect();
         troubles.extend(control.load_trouble.iter().map(|message| trouble("PlanNotLoaded", message)));

@@ -272,11 +272,11 @@ impl Proxy {
             draining: is_draining,
             readiness: is_ready.clone(),
         };
-        let own = Arc::clone(&parts.own_listeners);
-        let mut listeners = Listeners::new(config.frontends.clone(), Arc::new(acceptance), own);
-        listeners.open_fixed()?;
         let admin_listener = bind_admin(config.admin)?;
         let admin = admin_listener.local_addr().map_err(|source| BindError { address: config.admin, source })?;
+        let own = Arc::clone(&parts.own_listeners);
+        let mut listeners = Listeners::new(config.frontends.clone(), admin.port(), Arc::new(acceptance), own);
+        listeners.open_fixed()?;
 
         workers.handle.spawn(Arc::clone(&parts.guards).run(parts.clock));
         let mut tasks = JoinSet::new();
@@ -360,6 +360,11 @@ impl Proxy {
             store.finish().await;
         }
         drained
+    }
+
+    /// Whether there is a plan: the one kept on disk, or what batches have made.
+    pub(crate) fn serves_a_plan(&self) -> bool {
+        !self.shared.current.load().plan.version().is_empty()
     }
 
     /// The name in its reports.

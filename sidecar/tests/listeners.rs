@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use headgate_proxy::{Frontends, Proxy};
 use headgate_snapshot::resource::Body;
-use headgate_snapshot::{Certificate, HealthCheckType, OriginTls};
+use headgate_snapshot::{Certificate, HealthCheckType, Key, OriginTls, Refusal};
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::client::conn::http1::SendRequest;
@@ -199,6 +199,39 @@ async fn ports_are_opened_and_closed_as_the_plan_says_and_a_taken_one_is_told() 
     let report = proxy.apply(complete(resources)).await;
     assert_eq!(report.troubles[0].reason, "ListenerNotBound");
     assert!(report.troubles[0].message.starts_with(&format!("cannot listen on 127.0.0.1:{port}: ")));
+    let refused = Refusal {
+        key: Some(Key::new("Gateway", "default", "public")),
+        reason: "ListenerNotBound".into(),
+        message: format!("listener `http`: {}", report.troubles[0].message),
+    };
+    assert_eq!(report.refusals, [refused]);
+}
+
+#[tokio::test]
+async fn a_listener_on_a_port_that_the_proxy_needs_is_refused_whichever_comes_first() {
+    let origin = TestOrigin::named("origin").await;
+    let target = closed_port().await;
+    let proxy = by_port(target.port()).await;
+    let admin = proxy.local_addresses().await.admin;
+    let greedy = |name: &str, port: u16| {
+        let mut greedy = gateway(&[]);
+        greedy.key = Some(Key::new("Gateway", "shop", name));
+        let Some(Body::Gateway(body)) = &mut greedy.body else { panic!("a Gateway") };
+        body.listeners[0].port = port.into();
+        greedy
+    };
+    let tenants = vec![greedy("of-port-80", target.port()), greedy("of-the-admin", admin.port())];
+    let refused: Vec<_> = proxy.apply(complete(tenants.clone())).await.refusals;
+    let refused: Vec<_> =
+        refused.iter().map(|it| (it.key.as_ref().unwrap().name.as_str(), it.reason.as_str())).collect();
+    assert_eq!(refused, [("of-port-80", "PortReserved"), ("of-the-admin", "PortReserved")]);
+    assert_eq!(proxy.local_addresses().await.frontends, BTreeMap::new());
+
+    let others = vec![gateway(&[]), route("a.example", "http", "one"), pool("one", pool_spec(&[origin.address]))];
+    let report = proxy.apply(complete([tenants, others].concat())).await;
+    assert_eq!((report.refusals.len(), report.troubles), (2, Vec::new()));
+    assert_eq!(get(target, "a.example", "/").await.body, "origin");
+    assert_eq!(get(admin, "admin", "/livez").await.status, 200);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headgate_proxy::{OperatorAddress, Role, StreamConfig, Streams};
+use headgate_proxy::{Config, OperatorAddress, Role, StreamConfig, Streams};
 use headgate_snapshot::{Batch, Hello, ProxyRole, Resource, ResourceSet, diff, proxy_message};
 use replica::{Authority, Replica};
 use support::*;
@@ -292,6 +292,36 @@ async fn a_leader_that_says_goodbye_is_no_leader_and_is_dialled_again() {
     // Its term is forgotten at once.
     assert_eq!(new.followed().await.term, 0);
     one.connection().await;
+}
+
+#[tokio::test]
+async fn a_proxy_with_a_plan_on_disk_serves_it_while_its_credentials_cannot_be_read() {
+    let authority = Authority::new();
+    let origin = TestOrigin::named("origin").await;
+    let mut one = Replica::start(&authority).await;
+    let data = tempfile::tempdir().unwrap();
+    let with_data = Config { data_dir: Some(data.path().to_owned()), ..config() };
+    let before = start(with_data.clone()).await;
+    before.proxy.apply(whole(&world(&origin), 1)).await;
+    before.proxy.drain().await;
+
+    let files = tempfile::tempdir().unwrap();
+    let (ca, token) = (files.path().join("ca"), files.path().join("token"));
+    std::fs::write(&ca, "no certificate").unwrap();
+    let running = start(with_data).await;
+    let operator = OperatorAddress { host: "127.0.0.1".into(), port: one.address.port() };
+    let stream = StreamConfig::new(vec![operator], ca.clone(), token.clone());
+    let streams = Streams::start(Arc::clone(&running.proxy), stream.clone()).unwrap();
+    assert_eq!(get(running.http, "a.example", "/").await.body, "origin");
+    std::fs::write(&ca, &authority.pem).unwrap();
+    std::fs::write(&token, "t").unwrap();
+    one.connection().await;
+    streams.say_goodbye().await;
+
+    // Also a proxy that waits for its credentials ends when it is told to.
+    std::fs::remove_file(&token).unwrap();
+    let waiting = Streams::start(Arc::clone(&running.proxy), stream).unwrap();
+    assert!(tokio::time::timeout(Duration::from_millis(500), waiting.say_goodbye()).await.is_ok());
 }
 
 #[tokio::test]

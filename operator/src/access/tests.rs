@@ -67,7 +67,7 @@ fn start() -> Instant {
 
 async fn identity(status: TokenReviewStatus, exp: i64, role: Role) -> Result<ProxyIdentity, Denial> {
     let (access, _) = access(Ok(status));
-    let caller = access.caller(&token(exp), start(), WALL).await?;
+    let caller = access.caller(Door::Stream, &token(exp), start(), WALL).await?;
     access.proxy(&caller, role)
 }
 
@@ -102,7 +102,7 @@ async fn tokens_of_another_audience_without_an_end_ended_or_unknown_get_nothing(
     let unknown = TokenReviewStatus { authenticated: Some(false), ..status(EDGE, &["headgate"], None) };
     assert_eq!(identity(unknown, 60, Role::Gateway).await, Err(Denial::NotAuthenticated));
     let (access, fake) = access(Ok(status(EDGE, &["headgate"], None)));
-    assert_eq!(access.caller("", start(), WALL).await, Err(Denial::NoToken));
+    assert_eq!(access.caller(Door::Stream, "", start(), WALL).await, Err(Denial::NoToken));
     assert_eq!(fake.asked.load(Ordering::Relaxed), 0);
 }
 
@@ -112,11 +112,11 @@ async fn an_accepted_token_is_reviewed_once_a_minute_and_not_believed_beyond_its
     let (start, token) = (start(), token(50));
     for (seconds, asked) in [(0, 1), (59, 1), (60, 2)] {
         let now = start + Duration::from_secs(seconds);
-        assert!(access.caller(&token, now, WALL).await.is_ok());
+        assert!(access.caller(Door::Stream, &token, now, WALL).await.is_ok());
         assert_eq!(fake.asked.load(Ordering::Relaxed), asked, "after {seconds} s");
     }
     let late = WALL + Duration::from_secs(50);
-    assert_eq!(access.caller(&token, start + Duration::from_secs(61), late).await, Err(Denial::Ended));
+    assert_eq!(access.caller(Door::Stream, &token, start + Duration::from_secs(61), late).await, Err(Denial::Ended));
 }
 
 #[tokio::test]
@@ -124,7 +124,7 @@ async fn an_api_server_that_cannot_be_asked_is_a_temporary_denial_that_is_not_re
     let failed = ReviewFailed::Refused("it cannot be reached".to_owned());
     let (access, fake) = access(Err(failed.clone()));
     for asked in 1..3 {
-        let denial = access.caller(&token(60), start(), WALL).await.unwrap_err();
+        let denial = access.caller(Door::Stream, &token(60), start(), WALL).await.unwrap_err();
         assert_eq!(denial, Denial::Unanswered(failed.clone()));
         assert!(denial.is_temporary());
         assert_eq!(fake.asked.load(Ordering::Relaxed), asked);
@@ -132,10 +132,62 @@ async fn an_api_server_that_cannot_be_asked_is_a_temporary_denial_that_is_not_re
 }
 
 #[tokio::test]
+async fn a_refused_token_is_reviewed_once_in_five_seconds() {
+    let unknown = TokenReviewStatus { authenticated: Some(false), ..status(EDGE, &["headgate"], None) };
+    let (access, fake) = access(Ok(unknown));
+    let start = start();
+    for (seconds, asked) in [(0, 1), (4, 1), (5, 2), (9, 2)] {
+        let now = start + Duration::from_secs(seconds);
+        assert_eq!(access.caller(Door::Api, &token(60), now, WALL).await, Err(Denial::NotAuthenticated));
+        assert_eq!(fake.asked.load(Ordering::Relaxed), asked, "after {seconds} s");
+    }
+    // Another token is another question.
+    assert_eq!(access.caller(Door::Api, &token(61), start, WALL).await, Err(Denial::NotAuthenticated));
+    assert_eq!(fake.asked.load(Ordering::Relaxed), 3);
+}
+
+/// Answers no token that is for people.
+struct Crowded;
+
+impl Reviewer for Crowded {
+    fn token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<TokenReviewStatus, ReviewFailed>> {
+        if token.starts_with("crowd") {
+            return std::future::pending().boxed();
+        }
+        std::future::ready(Ok(status(EDGE, &["headgate"], None))).boxed()
+    }
+
+    fn permission<'a>(&'a self, _: &'a Caller, _: &'a Question) -> BoxFuture<'a, Result<bool, ReviewFailed>> {
+        std::future::pending().boxed()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crowd_at_one_door_keeps_nobody_waiting_at_the_other() {
+    let access = Arc::new(Access::new(Arc::new(Crowded), BTreeSet::new()));
+    for (crowded, free) in [(Door::Api, Door::Stream), (Door::Stream, Door::Api)] {
+        let mut crowd = tokio::task::JoinSet::new();
+        for number in 0..2 * MOST_AT_ONCE {
+            let access = Arc::clone(&access);
+            let ask = async move { access.caller(crowded, &format!("crowd-{number}"), start(), WALL).await };
+            crowd.spawn(ask);
+        }
+        tokio::task::yield_now().await;
+        // What is remembered would say nothing of the doors.
+        let exp = if free == Door::Stream { 60 } else { 61 };
+        let answer = access.caller(free, &token(exp), start(), WALL).now_or_never();
+        assert!(answer.is_some_and(|answer| answer.is_ok()), "{free:?}");
+        while let Some(answer) = crowd.join_next().await {
+            assert_eq!(answer.unwrap(), Err(Denial::Unanswered(ReviewFailed::Timeout)));
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_permission_is_asked_for_once_a_minute_for_each_namespace() {
     let (access, fake) = access(Ok(status(SHOP, &["headgate"], None)));
     let now = start();
-    let caller = access.caller(&token(60), now, WALL).await.unwrap();
+    let caller = access.caller(Door::Stream, &token(60), now, WALL).await.unwrap();
     let question = |namespace: &str| Question {
         verb: "get",
         group: "headgate.dev",

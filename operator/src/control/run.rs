@@ -239,10 +239,7 @@ impl Loop {
         for write in writes {
             let (api, pen) = (self.claims.clone(), self.parts.pen.clone());
             self.claiming.spawn(async move {
-                let written = match pen.take().await {
-                    Some(_permit) => claims::store::write(&api, &write, MANAGER).await,
-                    None => Err(anyhow::anyhow!("this replica leads no more")),
-                };
+                let written = claims::store::write(&api, &write, MANAGER, &pen).await;
                 (write.name, written)
             });
         }

@@ -18,7 +18,7 @@ use tonic::{Status, Streaming};
 
 use super::place::{place, release};
 use super::{PING_PERIOD, Streams};
-use crate::access::{Caller, Denial, ProxyIdentity, Role};
+use crate::access::{Caller, Denial, Door, ProxyIdentity, Role};
 use crate::clock;
 use crate::hub::{Connection, EXPECTED_FOR, Start, Subscription};
 
@@ -215,7 +215,9 @@ impl Session {
             Some(Heard::Report(report)) => self.report(report),
             Some(Heard::Token(token)) => {
                 let access = Arc::clone(&self.streams.access);
-                let review = async move { access.caller(&token.token, clock::instant(), clock::timestamp()).await };
+                let review = async move {
+                    access.caller(Door::Stream, &token.token, clock::instant(), clock::timestamp()).await
+                };
                 self.renewal = Some(review.boxed());
             }
             Some(Heard::Goodbye(Goodbye {})) => {

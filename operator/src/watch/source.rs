@@ -244,6 +244,9 @@ impl Follower {
                     let heard = match listing {
                         Some(began) if bookmark.metadata.annotations.contains_key(INITIAL_EVENTS_END) => {
                             listing = None;
+                            if self.absent.take().is_some() {
+                                info!(source = %self.target.source, "is read again");
+                            }
                             self.listed(began).await
                         }
                         Some(_) | None => true,
@@ -260,11 +263,14 @@ impl Follower {
             if !heard {
                 return End::Deaf;
             }
-            self.pause = LEAST_PAUSE;
+            if listing.is_none() {
+                self.pause = LEAST_PAUSE;
+            }
         }
     }
 
-    /// Lists by pages, and says where to watch from.
+    /// Lists by pages, and says where to watch from. What was wrong is over once that watch tells something: whoever
+    /// may list and not watch, or whose watch expires at once, would list again and again without a pause.
     async fn list(&mut self, began: Instant) -> Result<String, End> {
         self.listing.begin();
         let api = self.api();
@@ -322,10 +328,6 @@ impl Follower {
                 return false;
             }
         }
-        if self.absent.take().is_some() {
-            info!(source = %self.target.source, "is read again");
-        }
-        self.pause = LEAST_PAUSE;
         self.metrics.watch_listings.with_label_values(&[self.kind()]).inc();
         self.tell(Told::Listed { began }).await
     }
@@ -391,5 +393,68 @@ fn from_metadata(event: WatchEvent<PartialObjectMeta<DynamicObject>>) -> WatchEv
         WatchEvent::Deleted(object) => WatchEvent::Deleted(metadata_only(object)),
         WatchEvent::Bookmark(bookmark) => WatchEvent::Bookmark(bookmark),
         WatchEvent::Error(status) => WatchEvent::Error(status),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use http::{Request, Response};
+    use kube::client::Body;
+    use prometheus::Registry;
+    use serde_json::json;
+    use tower::service_fn;
+
+    use super::*;
+    use crate::world::ObjectKind;
+
+    /// Lists of a minute by a server without WatchList that answers each watch with `code` and `body`.
+    async fn lists_of_a_minute(code: u16, body: Value) -> usize {
+        let lists = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&lists);
+        let server = service_fn(move |request: Request<Body>| {
+            let query = request.uri().query().unwrap_or_default();
+            let (code, body) = if query.contains("sendInitialEvents") {
+                (422, json!({ "kind": "Status", "code": 422 }))
+            } else if query.contains("watch=true") {
+                (code, body.clone())
+            } else {
+                counted.fetch_add(1, Ordering::Relaxed);
+                (200, json!({ "metadata": { "resourceVersion": "7" }, "items": [] }))
+            };
+            std::future::ready(Response::builder().status(code).body(Body::from(format!("{body}\n").into_bytes())))
+        });
+        let target = Target {
+            source: Source::Kind(ObjectKind::Namespace),
+            part: Part::Whole,
+            namespace: None,
+            labels: None,
+            name: None,
+        };
+        let (news, mut told) = mpsc::channel(16);
+        let (_resync, resynced) = watch::channel(0);
+        let metrics = Metrics::new(&Registry::new()).unwrap();
+        let following = follow(Client::new(server, "default"), target, news, resynced, metrics);
+        let hearing = async { while told.recv().await.is_some() {} };
+        let minute = timeout(Duration::from_mins(1), async { tokio::join!(following, hearing) });
+        assert!(minute.await.is_err(), "it follows for ever");
+        lists.load(Ordering::Relaxed)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_that_may_list_and_not_watch_lists_ever_less_often() {
+        let expired = json!({ "kind": "Status", "code": 410, "reason": "Expired", "message": "too old" });
+        let cases = [
+            (403, json!({ "kind": "Status", "code": 403, "reason": "Forbidden" })),
+            (410, expired.clone()),
+            (200, json!({ "type": "ERROR", "object": expired })),
+        ];
+        for (code, body) in cases {
+            let lists = lists_of_a_minute(code, body).await;
+            // About 200, 400, 800, 1,600 and 3,200 ms between the first, and 5 s from then on.
+            assert!((12..=24).contains(&lists), "{code}: {lists} lists");
+        }
     }
 }

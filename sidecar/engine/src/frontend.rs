@@ -48,8 +48,8 @@ pub enum Listening {
 /// A listener as its Gateway describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Listener {
-    name: String,
-    frontend: FrontendId,
+    pub(crate) name: String,
+    pub(crate) frontend: FrontendId,
     hostname: Arc<str>,
     certificates: Vec<Key>,
 }

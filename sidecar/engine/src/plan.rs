@@ -151,6 +151,13 @@ impl Plan {
         self.frontends.ids()
     }
 
+    /// The listeners that are joined on a frontend: the key of each one's Gateway, and its name.
+    pub fn listeners(&self, frontend: FrontendId) -> impl Iterator<Item = (&Key, &str)> {
+        let all = self.gateways.iter().flat_map(|(key, listeners)| listeners.iter().map(move |it| (key, it)));
+        all.filter(move |(_, listener)| listener.frontend == frontend)
+            .map(|(key, listener)| (key, listener.name.as_str()))
+    }
+
     /// The rule that a request meets.
     pub fn route(&self, frontend: FrontendId, request: &Request<'_>) -> Result<Matched, Reason> {
         self.place(frontend, request).map(|placed| Matched::new(placed.found)).ok_or(Reason::NoRoute)

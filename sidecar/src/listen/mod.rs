@@ -5,7 +5,7 @@
 //! ```
 //!
 //! A listener is opened and closed as the plan says. Closing one leaves its connections alone: they are served by
-//! the plan in force, whatever it says by then.
+//! the plan in force, whatever it says by then. One that is not opened is refused to the Gateways that it belongs to.
 
 mod accept;
 mod buffered;
@@ -13,6 +13,7 @@ pub(crate) mod certificates;
 pub(crate) mod connection;
 pub(crate) mod own;
 mod sniff;
+mod unbound;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,12 +22,14 @@ use std::sync::Arc;
 
 pub(crate) use accept::{Acceptance, Connections};
 use futures::future::join_all;
-use headgate_engine::{FrontendId, Protocol};
+use headgate_engine::{FrontendId, Plan, Protocol};
+use headgate_snapshot::Refusal;
 use socket2::{Domain, Socket, Type};
 
 use crate::config::Frontends;
 use crate::listen::accept::Accepting;
 use crate::listen::own::OwnListeners;
+use crate::listen::unbound::{Unbound, refusals, reservation};
 
 /// Connections that the kernel may hold for us before we accept them.
 const BACKLOG: i32 = 1_024;
@@ -41,20 +44,22 @@ struct Open {
 /// The listeners of a proxy.
 pub(crate) struct Listeners {
     frontends: Frontends,
+    /// The port of the admin listener.
+    admin: u16,
     acceptance: Arc<Acceptance>,
     /// Kept in step with `open`, for those who connect to origins.
     own: Arc<OwnListeners>,
     open: BTreeMap<FrontendId, Open>,
-    /// What could not be bound, with the reason.
-    failed: BTreeMap<FrontendId, String>,
+    /// What is not bound although it is wanted.
+    unbound: BTreeMap<FrontendId, Unbound>,
     /// Set by a drain: whatever batches say, nothing is opened after it.
     closed: bool,
 }
 
 impl Listeners {
-    /// No listener yet.
-    pub(crate) fn new(frontends: Frontends, acceptance: Arc<Acceptance>, own: Arc<OwnListeners>) -> Self {
-        Self { frontends, acceptance, own, open: BTreeMap::new(), failed: BTreeMap::new(), closed: false }
+    /// No listener yet, beside the admin listener on its port.
+    pub(crate) fn new(frontends: Frontends, admin: u16, acceptance: Arc<Acceptance>, own: Arc<OwnListeners>) -> Self {
+        Self { frontends, admin, acceptance, own, open: BTreeMap::new(), unbound: BTreeMap::new(), closed: false }
     }
 
     /// Binds what is bound from the start.
@@ -79,39 +84,48 @@ impl Listeners {
         // A port may be wanted again for another protocol, which needs it to be free.
         join_all(gone).await;
         self.own.set(self.open.values().map(|open| open.local).collect());
-        let told = std::mem::take(&mut self.failed);
+        let told = std::mem::take(&mut self.unbound);
         for frontend in wanted {
             self.open_as_planned(*frontend);
         }
-        self.tell_failures_beyond(&told);
+        self.tell_beyond(&told);
     }
 
     /// Tries what could not be bound once more. Says whether there was anything to try.
     pub(crate) fn bind_failed(&mut self) -> bool {
-        let failed = std::mem::take(&mut self.failed);
-        for frontend in failed.keys() {
+        let told = self.unbound.clone();
+        let failed: Vec<FrontendId> = self
+            .unbound
+            .extract_if(.., |_, why| matches!(why, Unbound::Failed(_)))
+            .map(|(frontend, _)| frontend)
+            .collect();
+        for frontend in &failed {
             self.open_as_planned(*frontend);
         }
-        self.tell_failures_beyond(&failed);
+        self.tell_beyond(&told);
         !failed.is_empty()
     }
 
-    fn tell_failures_beyond(&self, told: &BTreeMap<FrontendId, String>) {
-        for (_, sentence) in self.failed.iter().filter(|(frontend, sentence)| told.get(frontend) != Some(sentence)) {
-            tracing::warn!(reason = "ListenerNotBound", "{sentence}");
+    fn tell_beyond(&self, told: &BTreeMap<FrontendId, Unbound>) {
+        for (_, why) in self.unbound.iter().filter(|(frontend, why)| told.get(frontend) != Some(why)) {
+            tracing::warn!(reason = why.reason(), "{}", why.sentence());
         }
     }
 
-    /// Opens a frontend where the plan has it, unless it is open, or notes why that fails.
+    /// Opens a frontend where the plan has it, unless it is open, or notes why it is not.
     fn open_as_planned(&mut self, frontend: FrontendId) {
         let Frontends::ByPort { address, mapped } = &self.frontends else { return };
         if self.open.contains_key(&frontend) {
             return;
         }
+        if let Some(sentence) = reservation(frontend.port, mapped, self.admin) {
+            self.unbound.insert(frontend, Unbound::Reserved(sentence));
+            return;
+        }
         let port = mapped.get(&frontend.port).copied().unwrap_or(frontend.port);
         let address = SocketAddr::new(*address, port);
         if let Err(source) = self.open(frontend, address) {
-            self.failed.insert(frontend, BindError { address, source }.to_string());
+            self.unbound.insert(frontend, Unbound::Failed(BindError { address, source }.to_string()));
         }
     }
 
@@ -127,7 +141,7 @@ impl Listeners {
     /// Closes all listeners for good. Every connection that reached one is counted after this.
     pub(crate) async fn close(&mut self) {
         self.closed = true;
-        self.failed.clear();
+        self.unbound.clear();
         join_all(std::mem::take(&mut self.open).into_values().map(|open| open.accepting.close())).await;
     }
 
@@ -136,9 +150,14 @@ impl Listeners {
         self.open.iter().map(|(frontend, open)| (*frontend, open.local)).collect()
     }
 
-    /// Why frontends of the plan are not bound.
-    pub(crate) fn failures(&self) -> impl Iterator<Item = &String> {
-        self.failed.values()
+    /// What the system does not give, each a sentence.
+    pub(crate) fn failures(&self) -> impl Iterator<Item = &str> {
+        self.unbound.values().filter(|why| matches!(why, Unbound::Failed(_))).map(Unbound::sentence)
+    }
+
+    /// What is refused to Gateways of the plan because their listeners are not bound.
+    pub(crate) fn refusals(&self, plan: &Plan) -> Vec<Refusal> {
+        refusals(&self.unbound, plan)
     }
 }
 

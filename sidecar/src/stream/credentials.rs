@@ -54,10 +54,11 @@ pub(crate) struct Credentials {
 
 impl Credentials {
     /// Reads both files.
-    pub(crate) fn read(ca: PathBuf, token: PathBuf) -> Result<Self, CredentialError> {
-        let pem = read("--ca", &ca)?;
-        let configuration = configuration(&ca, &pem)?;
-        let first = read_token(&token)?;
+    pub(crate) fn read(ca: &Path, token: &Path) -> Result<Self, CredentialError> {
+        let pem = read("--ca", ca)?;
+        let configuration = configuration(ca, &pem)?;
+        let first = read_token(token)?;
+        let (ca, token) = (ca.to_owned(), token.to_owned());
         Ok(Self { ca, token, tls: Mutex::new((pem, configuration)), tokens: watch::Sender::new(first) })
     }
 
@@ -154,7 +155,7 @@ mod tests {
         };
         let (ca, token) = (file("ca", &pem()), file("token", "t\n"));
         let check = |ca: &Path, token: &Path, expected: &str| {
-            let error = Credentials::read(ca.to_owned(), token.to_owned()).err().unwrap().to_string();
+            let error = Credentials::read(ca, token).err().unwrap().to_string();
             assert!(error.contains(expected), "{error}");
         };
         check(&directory.path().join("none"), &token, "cannot read --ca");
@@ -171,7 +172,7 @@ mod tests {
         let write = |path: &Path, text: &str| std::fs::write(path, text).unwrap();
         write(&ca, &pem());
         write(&token, "one");
-        let credentials = Credentials::read(ca.clone(), token.clone()).unwrap();
+        let credentials = Credentials::read(&ca, &token).unwrap();
         let first = credentials.tls();
         assert!(Arc::ptr_eq(&first, &credentials.tls()));
         write(&ca, &(pem() + &pem()));

@@ -82,11 +82,11 @@ pub(crate) struct Follower {
 impl Follower {
     /// Nobody is heard yet.
     pub(crate) fn new(proxy: Arc<Proxy>, told: watch::Sender<Told>) -> Self {
-        let has_something = !proxy.plan().version().is_empty();
+        let allegiance = Allegiance::new(proxy.serves_a_plan());
         Self {
             proxy,
             told,
-            allegiance: Allegiance::new(has_something),
+            allegiance,
             streams: BTreeMap::new(),
             followed: None,
             taken: Vec::new(),

@@ -32,14 +32,14 @@ use headgate_engine::FEATURES;
 use headgate_snapshot::{Hello, ProxyRole};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::proxy::Proxy;
 use addresses::Addresses;
 pub use credentials::CredentialError;
 use credentials::Credentials;
 use follower::{Follower, MOST_EVENTS, Told};
-use session::Session;
+use session::{Session, left};
 
 /// How long the end waits for every replica to take the goodbye.
 const GOODBYE_LIMIT: Duration = Duration::from_secs(1);
@@ -118,38 +118,19 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// Reads the credentials and begins to look for replicas. Everything after that is tried again until it succeeds.
+    /// Reads the credentials and begins to look for replicas. Everything after that is tried again until it succeeds;
+    /// so are the credentials where the proxy serves a plan already, which no bad file may take away.
     pub fn start(proxy: Arc<Proxy>, config: StreamConfig) -> Result<Self, CredentialError> {
-        let StreamConfig { operators, ca, token, token_period, role, gateways } = config;
-        let credentials = Arc::new(Credentials::read(ca, token)?);
-        let hello = Hello {
-            name: proxy.name().to_owned(),
-            role: match role {
-                Role::Gateway => ProxyRole::Gateway,
-                Role::Sidecar => ProxyRole::Sidecar,
-            }
-            .into(),
-            gateways,
-            release: env!("CARGO_PKG_VERSION").to_owned(),
-            features: FEATURES.iter().map(|word| (*word).to_owned()).collect(),
-        };
-        let (events, heard) = mpsc::channel(MOST_EVENTS);
-        let (told, telling) = watch::channel(Told::default());
         let (leaving, is_leaving) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        let session = Session {
-            hello,
-            credentials: Arc::clone(&credentials),
-            clock: proxy.clock(),
-            metrics: Arc::clone(proxy.metrics()),
-            events: events.clone(),
-            told: telling,
-            leaving: is_leaving.clone(),
+        match Credentials::read(&config.ca, &config.token) {
+            Ok(credentials) => tasks.spawn(follow(proxy, config, credentials, is_leaving)),
+            Err(mistake) if !proxy.serves_a_plan() => return Err(mistake),
+            Err(mistake) => {
+                tracing::warn!("{mistake}; serving the last plan without the operator, and trying again");
+                tasks.spawn(follow_once_readable(proxy, config, mistake, is_leaving))
+            }
         };
-        tasks.spawn(credentials::follow_token(credentials, token_period, is_leaving));
-        let addresses = Addresses::new(&operators, proxy.dns_servers(), session);
-        tasks.spawn(addresses.follow());
-        tasks.spawn(Follower::new(proxy, told).follow(heard));
         Ok(Self { leaving, tasks })
     }
 
@@ -161,6 +142,69 @@ impl Streams {
             tracing::debug!("not every replica of the operator took the goodbye in time");
         }
     }
+}
+
+/// Follows the operator as soon as there are credentials, unless the proxy leaves before. A mistake is told once.
+async fn follow_once_readable(
+    proxy: Arc<Proxy>,
+    config: StreamConfig,
+    mistake: CredentialError,
+    mut leaving: watch::Receiver<bool>,
+) {
+    let (mut failures, mut told) = (1u32, mistake.to_string());
+    let credentials = loop {
+        tokio::select! {
+            () = sleep(backoff::pause(failures, rand::random())) => {}
+            () = left(&mut leaving) => return,
+        }
+        match Credentials::read(&config.ca, &config.token) {
+            Ok(credentials) => break credentials,
+            Err(mistake) => {
+                let sentence = mistake.to_string();
+                if sentence != told {
+                    tracing::warn!("{sentence}; trying again");
+                    told = sentence;
+                }
+                failures = failures.saturating_add(1);
+            }
+        }
+    };
+    tracing::info!("the credentials can be read now");
+    follow(proxy, config, credentials, leaving).await;
+}
+
+/// Keeps a proxy in step with the operator until it leaves.
+async fn follow(proxy: Arc<Proxy>, config: StreamConfig, credentials: Credentials, leaving: watch::Receiver<bool>) {
+    let StreamConfig { operators, ca: _, token: _, token_period, role, gateways } = config;
+    let credentials = Arc::new(credentials);
+    let hello = Hello {
+        name: proxy.name().to_owned(),
+        role: match role {
+            Role::Gateway => ProxyRole::Gateway,
+            Role::Sidecar => ProxyRole::Sidecar,
+        }
+        .into(),
+        gateways,
+        release: env!("CARGO_PKG_VERSION").to_owned(),
+        features: FEATURES.iter().map(|word| (*word).to_owned()).collect(),
+    };
+    let (events, heard) = mpsc::channel(MOST_EVENTS);
+    let (told, telling) = watch::channel(Told::default());
+    let mut tasks = JoinSet::new();
+    let session = Session {
+        hello,
+        credentials: Arc::clone(&credentials),
+        clock: proxy.clock(),
+        metrics: Arc::clone(proxy.metrics()),
+        events: events.clone(),
+        told: telling,
+        leaving: leaving.clone(),
+    };
+    tasks.spawn(credentials::follow_token(credentials, token_period, leaving));
+    let addresses = Addresses::new(&operators, proxy.dns_servers(), session);
+    tasks.spawn(addresses.follow());
+    tasks.spawn(Follower::new(proxy, told).follow(heard));
+    while tasks.join_next().await.is_some() {}
 }
 
 #[cfg(test)]
