@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use headgate_engine::{Chance, Context, Explanation, Listening, Outcome, Plan, Resolutions, Step};
+use headgate_engine::{Chance, Context, Explanation, Limits, Listening, Outcome, Plan, Resolutions, Sharing, Step};
 use headgate_operator::world::World;
 use headgate_snapshot::ResourceSet;
 
@@ -131,8 +131,8 @@ async fn look(question: &Question, cluster: &Cluster) -> anyhow::Result<Explanat
 /// Explains a world without a proxy: names are not resolved and nothing is probed.
 fn compile(question: &Question, world: &mut World, listening: Listening) -> anyhow::Result<Explanation> {
     let set: ResourceSet = world.translate(clock::timestamp()).resources.into_iter().collect();
-    let resolutions = Resolutions::default();
-    let context = Context { listening, resolutions: &resolutions, check_certificate: &|_| Ok(()) };
+    let (resolutions, limits) = (Resolutions::default(), Limits::new(0, [0; 16], Sharing::Nothing));
+    let context = Context { listening, resolutions: &resolutions, limits: &limits, check_certificate: &|_| Ok(()) };
     let plan = Arc::new(Plan::compile(&Arc::new(set), None, &context));
     Ok(explain::answer(&plan, question, listening, Chance::new(0))?)
 }

@@ -1,12 +1,16 @@
 //! Asks a plan what it does with a request.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use headgate_engine::{
-    Arrival, Authority, Chance, Explanation, FrontendId, Listening, Place, Plan, Protocol, Replay, Request,
-    normalise_path,
+    Arrival, Authority, Chance, EpochMillis, Explanation, Facts, FrontendId, Limits, Listening, Plan, Protocol, Replay,
+    Request, Sharing, normalise_path,
 };
 use serde::{Deserialize, Serialize};
+
+/// The client of a request that nobody sent.
+const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// A request to explain.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,19 +72,22 @@ pub fn answer(
     let headers = header_map(headers)?;
     let request =
         Request { method: &method, host: &authority.host, path: &path, query: uri.query(), headers: &headers };
-    let place = Place {
-        scheme,
-        host: &authority.host,
-        port: authority.port.unwrap_or(default_port),
-        path: &path,
-        query: uri.query(),
-    };
-    let arrival = Arrival { place, replay: Replay::Never };
+    let named = authority.port.unwrap_or(default_port);
     let port = match listening {
-        Listening::ByPort => place.port,
+        Listening::ByPort => named,
         Listening::Merged => default_port,
     };
-    Ok(plan.explain(FrontendId { port, protocol }, &request, &arrival, chance))
+    let frontend = FrontendId { port, protocol };
+    let arrival = Arrival {
+        facts: Facts { request, scheme, client: NOBODY, size: Some(0), answer: None },
+        frontend,
+        port: named,
+        replay: Replay::Never,
+        // Nothing is counted.
+        limits: &Limits::new(0, [0; 16], Sharing::Nothing),
+        now: EpochMillis::default(),
+    };
+    Ok(plan.explain(frontend, &request, &arrival, chance))
 }
 
 fn header_map(lines: &str) -> Result<http::HeaderMap, QuestionError> {

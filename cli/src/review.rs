@@ -128,6 +128,7 @@ fn why_foreign(object: &Object) -> Option<(&'static str, String)> {
             Some(("spec.ingressClassName", sentence))
         }
         Object::OriginPool(_)
+        | Object::RateLimit(_)
         | Object::GatewayClass(_)
         | Object::ReferenceGrant(_)
         | Object::IngressClass(_)

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use headgate_operator::hub::{Hub, Subscription};
-use headgate_proxy::{Drained, Proxy};
+use headgate_proxy::{Application, Drained, Proxy};
 use headgate_snapshot::{Key, Report};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{sleep, timeout};
@@ -58,7 +58,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         }
     }
     let token = settings.token()?;
-    let shown = api::Shown { control: Arc::default(), plan: Arc::default() };
+    let shown = api::Shown { control: Arc::default(), plan: Arc::default(), application: Application::default() };
     let proxy = Proxy::start(settings.proxy(PROXY), api::routes(shown.clone(), token)).await;
     let proxy = Arc::new(proxy.context("cannot start the proxy: check --listen, --tls-listen and --admin")?);
 
@@ -70,6 +70,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let _ = shown.control.set(Arc::clone(&control));
     let asked = Arc::clone(&proxy);
     let _ = shown.plan.set(Box::new(move || asked.plan()));
+    proxy.answer(&shown.application);
 
     tokio::spawn(carry(Arc::clone(&hub), Arc::clone(&proxy), hub.subscribe(PROXY, None)));
     tokio::spawn(observe(Arc::clone(&hub), Arc::clone(&control)));

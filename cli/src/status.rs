@@ -18,6 +18,9 @@ struct Row {
     ready: String,
     healthy: String,
     active: String,
+    /// What there is to know beside, without being wrong.
+    figures: String,
+    /// What is wrong.
     note: String,
 }
 
@@ -90,8 +93,18 @@ fn row(item: &Value) -> Row {
         ready: ready.to_owned(),
         healthy: figure("healthy"),
         active: figure("active"),
+        figures: of_the_last_minute(&status["lastMinute"]),
         note,
     }
+}
+
+/// What a limit did.
+fn of_the_last_minute(minute: &Value) -> String {
+    let (Some(allowed), Some(refused)) = (minute["allowed"].as_u64(), minute["refused"].as_u64()) else {
+        return String::new();
+    };
+    let reason = minute["topReason"].as_str().map_or_else(String::new, |reason| format!(" ({reason})"));
+    format!("last minute: {allowed} allowed, {refused} refused{reason}")
 }
 
 fn condition<'v>(conditions: &'v Value, wanted: &str) -> Option<&'v Value> {
@@ -108,8 +121,9 @@ fn sentence(condition: &Value) -> String {
 /// Lines of equal columns, each with its colour.
 fn table(rows: &[Row]) -> Vec<(String, Style)> {
     let cells = |row: &Row| -> [String; 5] {
-        let Row { name, ready, healthy, active, note } = row.clone();
-        [name, ready, healthy, active, note]
+        let Row { name, ready, healthy, active, figures, note } = row.clone();
+        let told: Vec<String> = [note, figures].into_iter().filter(|text| !text.is_empty()).collect();
+        [name, ready, healthy, active, told.join("; ")]
     };
     let mut lines = vec![(TITLES.map(str::to_owned), Style::new().bold())];
     lines.extend(rows.iter().map(|row| {
@@ -155,7 +169,15 @@ mod tests {
             ] }] },
         });
         let ingress = json!({ "kind": "Ingress", "metadata": { "name": "old", "namespace": "web" }, "status": {} });
-        let lines: Vec<String> = table(&[&pool, &route, &ingress].map(row)).into_iter().map(|(line, _)| line).collect();
+        let limit = json!({
+            "kind": "RateLimit", "metadata": { "name": "login", "namespace": "default" },
+            "status": {
+                "conditions": [{ "type": "Ready", "status": "True", "reason": "Ready", "message": "" }],
+                "lastMinute": { "allowed": 100, "refused": 37, "topReason": "OverLimit" },
+            },
+        });
+        let lines: Vec<String> =
+            table(&[&pool, &route, &ingress, &limit].map(row)).into_iter().map(|(line, _)| line).collect();
         assert_eq!(
             lines,
             [
@@ -163,6 +185,7 @@ mod tests {
                 "OriginPool/chat     True   3/4      eu      OriginUnhealthy: eu: 1 of 2",
                 "HTTPRoute/web/shop  False  -        -       BackendNotFound: no Service x",
                 "Ingress/web/old     -      -        -       told by events: kubectl describe ingress --namespace web old",
+                "RateLimit/login     True   -        -       last minute: 100 allowed, 37 refused (OverLimit)",
             ]
         );
     }

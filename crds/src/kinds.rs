@@ -4,7 +4,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt as _;
 use serde_json::Value;
 
-use crate::{OriginPool, schema};
+use crate::{OriginPool, RateLimit, schema};
 
 /// API group of all kinds of ours.
 pub const GROUP: &str = "headgate.dev";
@@ -26,12 +26,15 @@ pub struct Kind {
 }
 
 /// All kinds of the group [`GROUP`], in the order of their names.
-pub const KINDS: &[Kind] = &[Kind {
-    name: "OriginPool",
-    plural: "originpools",
-    short_name: "op",
-    definition: || schema::tidy(OriginPool::crd()),
-}];
+pub const KINDS: &[Kind] = &[
+    Kind {
+        name: "OriginPool",
+        plural: "originpools",
+        short_name: "op",
+        definition: || schema::tidy(OriginPool::crd()),
+    },
+    Kind { name: "RateLimit", plural: "ratelimits", short_name: "rl", definition: || schema::tidy(RateLimit::crd()) },
+];
 
 impl Kind {
     /// The kind of a name, if it is one of ours.

@@ -20,8 +20,12 @@ pub mod duration;
 pub mod gateway_api;
 pub mod kinds;
 pub mod origin_pool;
+pub mod proxies;
+pub mod rate_limit;
 pub mod schema;
+pub mod target;
 
 pub use duration::Duration;
 pub use kinds::{GROUP, KINDS, Kind, VERSION};
 pub use origin_pool::{OriginPool, OriginPoolSpec, OriginPoolStatus};
+pub use rate_limit::{RateLimit, RateLimitSpec, RateLimitStatus};

@@ -15,7 +15,7 @@ pub use origin::{
     CertificateKind, CertificateReference, Location, Origin, OriginTls, Protocol, Region, ServiceReference,
 };
 pub use outlier::OutlierDetection;
-pub use status::{AwayProxy, HostStatus, OriginPoolStatus, OriginStatus, ProxyCounts};
+pub use status::{HostStatus, OriginPoolStatus, OriginStatus};
 
 use kube::core::Rule;
 use kube::{CustomResource, KubeSchema};

@@ -9,6 +9,7 @@ use serde_json::Value;
 fn page(kind: &Kind) -> &'static str {
     match kind.name {
         "OriginPool" => "origin-pool.md",
+        "RateLimit" => "rate-limit.md",
         other => unreachable!("{other} has no page in docs/: write one, and name it here"),
     }
 }

@@ -1,11 +1,12 @@
-//! What all schemas of ours have in common, and what the schema of OriginPool says about manifests.
+//! What all schemas of ours have in common, and what those of OriginPool and RateLimit say about manifests.
 
 use headgate_crds::origin_pool::{
     AffinityType, EndpointPolicy, HealthCheck, OriginPoolSpec, OutlierDetection, Retry, SessionAffinity,
     SteeringPolicy, Timeouts,
 };
+use headgate_crds::rate_limit::{Algorithm, ClientIpPart, Consistency, LimitAction, LimitScope, StoreFailure};
 use headgate_crds::schema::{SchemaProblem, check};
-use headgate_crds::{KINDS, Kind, OriginPool};
+use headgate_crds::{KINDS, Kind, OriginPool, RateLimit, RateLimitSpec};
 use serde_json::{Value, json};
 
 fn schema_of(kind: &Kind) -> Value {
@@ -136,6 +137,73 @@ fn the_pool_of_the_contract_is_accepted_and_written_as_it_was_read() {
     let written = serde_json::to_value(&pool).expect("JSON");
     assert_eq!(written["spec"]["healthCheck"]["timeout"], "500ms");
     assert_eq!(written["spec"]["origins"][1]["endpoints"], object["spec"]["origins"][1]["endpoints"]);
+}
+
+#[test]
+fn a_limit_with_nothing_but_its_number_gets_the_defaults_of_the_contract() {
+    let spec: RateLimitSpec = serde_json::from_value(json!({ "limit": 10, "period": "10s" })).expect("JSON");
+    let RateLimitSpec {
+        hosts,
+        target_refs,
+        when,
+        key,
+        limit: _,
+        period: _,
+        algorithm,
+        burst,
+        scope,
+        consistency,
+        block_for,
+        action,
+        mark,
+        queue,
+        response,
+        exceptions,
+        count,
+        concurrent_requests,
+        application_only,
+        on_store_failure,
+    } = spec;
+    assert_eq!((hosts, target_refs, when, key, exceptions), (vec![], vec![], None, vec![], vec![]));
+    assert_eq!((mark, queue, response, count), (None, None, None, None));
+    assert_eq!((burst, concurrent_requests, application_only), (None, None, false));
+    assert_eq!((algorithm, scope, consistency), (Algorithm::SlidingWindow, LimitScope::Cluster, Consistency::Eventual));
+    assert_eq!((action, on_store_failure), (LimitAction::Enforce, StoreFailure::LocalShare));
+    assert_eq!(block_for.to_string(), "0s");
+    let schema = schema_of(Kind::named("RateLimit").expect("a kind of ours"));
+    let spec = &schema["properties"]["spec"]["properties"];
+    let expected = [
+        ("algorithm", json!("SlidingWindow")),
+        ("scope", json!("Cluster")),
+        ("consistency", json!("Eventual")),
+        ("blockFor", json!("0s")),
+        ("action", json!("Enforce")),
+        ("applicationOnly", json!(false)),
+        ("onStoreFailure", json!("LocalShare")),
+    ];
+    for (field, default) in expected {
+        assert_eq!(spec[field]["default"], default, "{field}");
+    }
+    let prefixes = &spec["key"]["items"]["properties"]["clientIP"]["properties"];
+    let ClientIpPart { prefix_v4, prefix_v6 } = ClientIpPart::default();
+    assert_eq!((&prefixes["prefixV4"]["default"], &prefixes["prefixV6"]["default"]), (&json!(32), &json!(64)));
+    assert_eq!((prefix_v4, prefix_v6), (32, 64));
+    assert_eq!(spec["response"]["properties"]["status"]["default"], 429);
+}
+
+#[test]
+fn the_limits_of_the_contract_are_accepted_and_written_as_they_were_read() {
+    let documents: Vec<&str> = include_str!("fixtures/contract-rate-limit.yaml").split("\n---\n").collect();
+    assert_eq!(documents.len(), 3);
+    for document in documents {
+        let mut object: Value = serde_saphyr::from_str(document).expect("JSON");
+        assert_eq!(check(Kind::named("RateLimit").expect("a kind of ours"), &mut object), []);
+        let limit: RateLimit = serde_json::from_value(object.clone()).expect("JSON");
+        let written = serde_json::to_value(&limit).expect("JSON");
+        for (field, value) in object["spec"].as_object().expect("a spec") {
+            assert_eq!(&written["spec"][field], value, "{field}");
+        }
+    }
 }
 
 #[track_caller]

@@ -81,7 +81,14 @@ pub fn start(
     let replica = settings.replica();
     let namespace = settings.namespace.clone();
     let options = settings.options();
-    let control = Arc::new(Control::new(Arc::clone(hub), options, own, metrics.clone(), clock::instant()));
+    let control = Arc::new(Control::new(
+        Arc::clone(hub),
+        options,
+        own,
+        settings.state.clone(),
+        metrics.clone(),
+        clock::instant(),
+    ));
     let (watches, news) = Watches::start(client.clone(), &namespace, metrics.clone());
     let desk = Arc::new(Desk::default());
     let site = Site { controller: control.controller().to_owned(), addresses: settings.gateway_address.clone() };

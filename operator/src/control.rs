@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use headgate_snapshot::StateUrl;
 use headgate_translate::{Dependency, Force, GatewayAddress, ObjectKey, ObjectRef, Options, Reference, Verdict};
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -26,7 +27,7 @@ use tracing::warn;
 use crate::claims::{self, Shard, Shards, Write};
 use crate::hub::{Doubt, Hub, Publication, Referred};
 use crate::metrics::Metrics;
-use crate::status::{Change, Status, StatusList, Statuses};
+use crate::status::{Change, Installation, Status, StatusList, Statuses};
 use crate::watch::{News, Read, Source, Told, Watches};
 use crate::world::{Object, ObjectKind, Own, World};
 use sources::{REFERENCE_LIMIT, Sources};
@@ -53,6 +54,7 @@ pub struct Control {
     began: Instant,
     controller: String,
     addresses: Vec<GatewayAddress>,
+    shared: StateUrl,
     metrics: Metrics,
     state: Mutex<State>,
     book: Mutex<Book>,
@@ -100,8 +102,8 @@ pub struct Step {
 }
 
 impl Control {
-    /// A control plane that has seen nothing.
-    pub fn new(hub: Arc<Hub>, options: Options, own: Own, metrics: Metrics, now: Instant) -> Self {
+    /// A control plane that has seen nothing. `shared` is where the proxies keep shared state.
+    pub fn new(hub: Arc<Hub>, options: Options, own: Own, shared: StateUrl, metrics: Metrics, now: Instant) -> Self {
         let sources = Watches::kinds().map(Source::Kind).chain([Source::Claims]);
         let (controller, addresses) = (options.gateway_controller.clone(), options.gateway_addresses.clone());
         let state = State {
@@ -114,7 +116,8 @@ impl Control {
             is_published: false,
             waits_since: None,
         };
-        Self { hub, began: now, controller, addresses, metrics, state: Mutex::new(state), book: Mutex::default() }
+        let (state, book) = (Mutex::new(state), Mutex::default());
+        Self { hub, began: now, controller, addresses, shared, metrics, state, book }
     }
 
     /// `controllerName` that signs entries of a route's status.
@@ -236,7 +239,9 @@ impl Control {
                 }
             }
         }
-        statuses.update(verdicts, &self.hub.progress(), &self.controller, &self.addresses, wall)
+        let Self { controller, addresses, shared, .. } = self;
+        let installation = Installation { controller, addresses, state: shared };
+        statuses.update(verdicts, &self.hub.progress(), installation, wall)
     }
 
     /// The status that an object should have, absent where it is not ours.

@@ -26,6 +26,7 @@
 
 mod connection;
 mod doubt;
+mod fleet;
 mod presence;
 mod progress;
 mod reported;
@@ -66,6 +67,7 @@ pub struct Hub {
     state: Mutex<State>,
     published: watch::Sender<u64>,
     reported: watch::Sender<u64>,
+    fleets: watch::Sender<u64>,
 }
 
 /// What a publication changed.
@@ -83,7 +85,12 @@ pub struct Publication {
 
 impl Default for Hub {
     fn default() -> Self {
-        Self { state: Mutex::default(), published: watch::Sender::new(0), reported: watch::Sender::new(0) }
+        Self {
+            state: Mutex::default(),
+            published: watch::Sender::new(0),
+            reported: watch::Sender::new(0),
+            fleets: watch::Sender::new(0),
+        }
     }
 }
 
@@ -102,7 +109,13 @@ impl Hub {
         doubt: Doubt,
     ) -> Publication {
         let resources = resources.into_iter().collect();
-        let publication = self.state.lock().publish(resources, holds, doubt);
+        let (publication, other_shares) = {
+            let mut state = self.state.lock();
+            (state.publish(resources, holds, doubt), state.take_shares_changed())
+        };
+        if other_shares {
+            self.announce_fleets();
+        }
         self.published.send_if_modified(|sequence| {
             let news = *sequence != publication.sequence;
             *sequence = publication.sequence;
@@ -132,7 +145,7 @@ impl Hub {
                  --name of its own"
             );
         }
-        self.announce_report();
+        self.announce_presence();
         Connection(Arc::new(Link { hub: Arc::clone(self), proxy: proxy.to_owned(), number, place: holder, scope }))
     }
 
@@ -153,7 +166,7 @@ impl Hub {
     /// as of the last look.
     pub fn look(&self, now: Instant, wall: Timestamp) {
         if self.state.lock().look(now, wall) {
-            self.announce_report();
+            self.announce_presence();
         }
     }
 
@@ -170,6 +183,21 @@ impl Hub {
     /// The number of the latest publication, 0 before the first.
     pub fn publications(&self) -> watch::Receiver<u64> {
         self.published.subscribe()
+    }
+
+    /// Changes whenever [`Connection::fleet`] may have changed.
+    pub fn fleets(&self) -> watch::Receiver<u64> {
+        self.fleets.subscribe()
+    }
+
+    /// Who is there may have changed.
+    fn announce_presence(&self) {
+        self.announce_report();
+        self.announce_fleets();
+    }
+
+    fn announce_fleets(&self) {
+        self.fleets.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     fn announce_report(&self) {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Parser;
+use headgate_snapshot::StateUrl;
 use headgate_translate::{AddressPolicy, GatewayAddress, Options};
 use ipnet::IpNet;
 
@@ -45,23 +46,14 @@ pub struct Settings {
     #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
     pub allow_origins: Vec<IpNet>,
 
-    /// Where shared state is kept: memory
-    #[arg(long, value_name = "URL", default_value = "memory", value_parser = state)]
-    pub state: String,
+    /// Where the proxies keep shared state: memory, redis://, rediss://, redis-sentinel:// or redis-cluster://. The
+    /// operator only wants to know whether they share it
+    #[arg(long, value_name = "URL", default_value = "memory")]
+    pub state: StateUrl,
 
     /// Name of this replica; absent: the host name
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
-}
-
-fn state(text: &str) -> Result<String, String> {
-    match text {
-        "memory" => Ok(text.to_owned()),
-        shared if shared.starts_with("redis") => {
-            Err("this release keeps state in memory; leave --state out or write `memory`".to_owned())
-        }
-        _ => Err("write `memory`".to_owned()),
-    }
 }
 
 impl Settings {
@@ -118,7 +110,8 @@ mod tests {
             ("--gateway-identity=gateway", "write NAMESPACE/NAME"),
             ("--gateway-address=http://gate", "write one, such as 203.0.113.7 or lb.example.com"),
             ("--allow-origins=10.0.0.0", "--allow-origins"),
-            ("--state=redis://store:6379", "memory"),
+            ("--state=disk", "write memory, redis://HOST:PORT"),
+            ("--state=redis://:secret@store", "--state-password-file"),
         ] {
             let error = parse(&[argument]).expect_err("it cannot be").to_string();
             assert!(error.contains(remedy), "{argument}: {error}");

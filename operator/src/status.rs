@@ -4,6 +4,7 @@
 //! Verdict (accepted? references? hosts?) --+
 //! Standing (which proxies have it?) -------+--> conditions, figures --> status of one object
 //! PoolHealth (which endpoints serve?) -----+          ^
+//! LimitStanding (what passed?) ------------+          |
 //!                                            previous status: a transition time changes with its status only
 //! ```
 //!
@@ -16,15 +17,18 @@ mod condition;
 mod gateway;
 mod list;
 mod pool;
+mod proxies;
+mod rate_limit;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headgate_crds::gateway_api::{GatewayClassStatus, GatewayStatus, HttpRouteStatus, RouteParentStatus};
-use headgate_crds::origin_pool::ProxyCounts;
-use headgate_snapshot::{Key, PoolHealth, Trouble, changes};
+use headgate_crds::proxies::ProxyCounts;
+use headgate_snapshot::{Key, PoolHealth, StateUrl, Trouble, changes};
 use headgate_translate::{Force, GatewayAddress, Kind, ObjectKey, ObjectRef, Verdict};
 use jiff::Timestamp;
 use k8s_openapi::api::networking::v1::{IngressLoadBalancerIngress, IngressLoadBalancerStatus};
@@ -34,15 +38,20 @@ use serde_json::{Value, json};
 
 pub use condition::{find, is_true};
 pub use list::{StatusList, StatusQuestion};
+pub use rate_limit::LimitStanding;
 
 use crate::hub::{Progress, Scope, Standing};
 use condition::{Draft, programmed, ready, settle};
+use proxies::counts;
+use told::Told;
 
 /// The status of one object, in the shape of its kind.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Status {
     /// Of an OriginPool.
     OriginPool(Box<headgate_crds::OriginPoolStatus>),
+    /// Of a RateLimit.
+    RateLimit(Box<headgate_crds::RateLimitStatus>),
     /// Of a Gateway.
     Gateway(GatewayStatus),
     /// Of an HTTPRoute: the entries of ours. A writer leaves those of other controllers as they are.
@@ -74,6 +83,7 @@ impl Status {
         let value = value.clone();
         Some(match kind {
             Kind::OriginPool => Self::OriginPool(Box::new(serde_json::from_value(value).ok()?)),
+            Kind::RateLimit => Self::RateLimit(Box::new(serde_json::from_value(value).ok()?)),
             Kind::Gateway => Self::Gateway(serde_json::from_value(value).ok()?),
             Kind::HttpRoute => {
                 let HttpRouteStatus { mut parents } = serde_json::from_value(value).ok()?;
@@ -90,6 +100,7 @@ impl Status {
     pub fn conditions(&self) -> &[Condition] {
         match self {
             Self::OriginPool(status) => &status.conditions,
+            Self::RateLimit(status) => &status.conditions,
             Self::Gateway(status) => &status.conditions,
             Self::HttpRoute(status) => status.parents.first().map_or(&[], |parent| &parent.conditions),
             Self::GatewayClass(status) => &status.conditions,
@@ -102,6 +113,7 @@ impl Status {
     pub fn shown(&self) -> Value {
         match self {
             Self::OriginPool(status) => json!(status),
+            Self::RateLimit(status) => json!(status),
             Self::Gateway(status) => json!(status),
             Self::HttpRoute(status) => json!(status),
             Self::GatewayClass(status) => json!(status),
@@ -113,7 +125,11 @@ impl Status {
     /// The status as an API server keeps it, nothing for a kind without one.
     pub fn stored(&self) -> Option<Value> {
         match self {
-            Self::OriginPool(_) | Self::Gateway(_) | Self::HttpRoute(_) | Self::GatewayClass(_) => Some(self.shown()),
+            Self::OriginPool(_)
+            | Self::RateLimit(_)
+            | Self::Gateway(_)
+            | Self::HttpRoute(_)
+            | Self::GatewayClass(_) => Some(self.shown()),
             Self::Ingress(IngressStatus { load_balancer, conditions: _, proxies: _ }) => {
                 Some(json!({ "loadBalancer": load_balancer }))
             }
@@ -131,17 +147,29 @@ pub struct Observation<'a> {
     pub standing: &'a Standing,
     /// Its health, one entry a proxy.
     pub health: &'a [&'a PoolHealth],
+    /// How it fares, of a limit.
+    pub limit: &'a LimitStanding,
     /// What troubles the proxies that serve the object themselves, by their names. Told of Gateways.
     pub troubles: &'a [(&'a str, &'a Trouble)],
+    /// What holds for all objects.
+    pub installation: Installation<'a>,
+}
+
+/// What holds for all objects of an installation.
+#[derive(Clone, Copy, Debug)]
+pub struct Installation<'a> {
     /// `controllerName` that signs entries of a route's status.
     pub controller: &'a str,
     /// Where the proxies are reached from outside.
     pub addresses: &'a [GatewayAddress],
+    /// Where the proxies keep shared state.
+    pub state: &'a StateUrl,
 }
 
 /// The status of one object, or nothing where it is another controller's.
 pub fn status(kind: Kind, observation: &Observation<'_>, previous: Option<&Status>, now: Timestamp) -> Option<Status> {
-    let Observation { verdict, standing, health, troubles: _, controller, addresses } = *observation;
+    let Observation { verdict, standing, health, limit, troubles: _, installation } = *observation;
+    let Installation { controller, addresses, state: _ } = installation;
     match verdict.force {
         Force::Foreign => return None,
         Force::Unknown => return previous.cloned(),
@@ -157,6 +185,7 @@ pub fn status(kind: Kind, observation: &Observation<'_>, previous: Option<&Statu
     };
     Some(match kind {
         Kind::OriginPool => Status::OriginPool(Box::new(pool::status(verdict, standing, health, before, now))),
+        Kind::RateLimit => Status::RateLimit(Box::new(rate_limit::status(verdict, standing, limit, before, now))),
         Kind::Gateway => Status::Gateway(gateway::status(observation, previous, now)),
         // Nobody knows whose its parents are, so that what was said of them stays.
         Kind::HttpRoute if verdict.force == Force::Held && verdict.parents.is_empty() => {
@@ -217,11 +246,6 @@ pub fn load_balancer(addresses: &[GatewayAddress]) -> IngressLoadBalancerStatus 
     IngressLoadBalancerStatus { ingress: (!told.is_empty()).then_some(told) }
 }
 
-fn counts(standing: &Standing) -> ProxyCounts {
-    let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    ProxyCounts { expected: count(standing.expected), programmed: count(standing.programmed) }
-}
-
 /// An object whose status changed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
@@ -245,6 +269,7 @@ struct Said {
     verdict: Arc<Verdict>,
     standing: Standing,
     health: Vec<PoolHealth>,
+    limit: LimitStanding,
     /// Nothing where the object is another controller's.
     status: Option<Status>,
 }
@@ -255,6 +280,7 @@ struct Observed<'p> {
     verdict: &'p Arc<Verdict>,
     standing: Standing,
     health: &'p [&'p PoolHealth],
+    limit: LimitStanding,
     /// Something that counts for all objects of the kind is not as it was.
     news: bool,
 }
@@ -268,10 +294,11 @@ fn troubles_of<'p>(gateway: &ObjectKey, all: &[(&Scope, &'p str, &'p Trouble)]) 
 impl Said {
     /// Whether the same would be said again.
     fn holds(&self, observed: &Observed<'_>) -> bool {
-        let Observed { verdict, standing, health, news } = observed;
+        let Observed { verdict, standing, health, limit, news } = observed;
         !news
             && (Arc::ptr_eq(&self.verdict, verdict) || self.verdict == **verdict)
             && self.standing == *standing
+            && self.limit == *limit
             && self.health.iter().eq(health.iter().copied())
     }
 }
@@ -289,69 +316,60 @@ impl Statuses {
         &mut self,
         verdicts: &BTreeMap<ObjectRef, Arc<Verdict>>,
         progress: &Progress,
-        controller: &str,
-        addresses: &[GatewayAddress],
+        installation: Installation<'_>,
         now: Timestamp,
     ) -> Vec<Change> {
-        let mut health: BTreeMap<(&str, &str), Vec<&PoolHealth>> = BTreeMap::new();
-        let mut troubles = Vec::new();
-        for proxy in progress.proxies.iter().filter(|proxy| proxy.is_present()) {
-            for pool in &proxy.report.pools {
-                if let Some(Key { kind, namespace, name }) = &pool.key
-                    && kind == Kind::OriginPool.as_str()
-                    && pool.key.as_ref().is_some_and(|key| progress.gets(proxy, key))
-                {
-                    health.entry((namespace, name)).or_default().push(pool);
-                }
-            }
-            let scope = progress.scope(proxy);
-            troubles.extend(proxy.report.troubles.iter().map(|trouble| (scope, proxy.name.as_str(), trouble)));
-        }
-        let told = troubles.iter().map(|(scope, proxy, trouble)| (*scope, *proxy, *trouble));
-        let other_troubles =
-            !self.troubles.iter().map(|(scope, proxy, trouble)| (scope, proxy.as_str(), trouble)).eq(told.clone());
+        let told = Told::by(progress);
+        let troubles = self.troubles.iter().map(|(scope, proxy, trouble)| (scope, proxy.as_str(), trouble));
+        let other_troubles = !troubles.eq(told.troubles.iter().copied());
         let observe = |object, verdict| {
             let ObjectRef { kind, key }: &ObjectRef = object;
-            let health = match kind {
-                Kind::OriginPool => health.get(&(key.namespace.as_str(), key.name.as_str())),
-                Kind::GatewayClass | Kind::Gateway | Kind::HttpRoute | Kind::IngressClass | Kind::Ingress => None,
-            };
-            let observed = Observed {
-                verdict,
-                standing: progress.standing(&Key::new(kind.as_str(), key.namespace.as_str(), key.name.as_str())),
-                health: health.map_or(&[], Vec::as_slice),
-                news: *kind == Kind::Gateway && other_troubles,
-            };
-            (object, observed)
+            let wire_key = Key::new(kind.as_str(), key.namespace.as_str(), key.name.as_str());
+            let standing = progress.standing(&wire_key);
+            let (mut health, mut limit) = (&[][..], LimitStanding::default());
+            match kind {
+                Kind::OriginPool => health = told.health(key),
+                Kind::RateLimit => {
+                    limit = LimitStanding::new(&wire_key, progress, &standing, told.limits(key), installation.state);
+                }
+                Kind::GatewayClass | Kind::Gateway | Kind::HttpRoute | Kind::IngressClass | Kind::Ingress => {}
+            }
+            let news = *kind == Kind::Gateway && other_troubles;
+            (object, Observed { verdict, standing, health, limit, news })
         };
         let observed = verdicts.iter().map(|(object, verdict)| observe(object, verdict));
         let differ = changes(&self.said, observed, |said, observed| said.holds(observed));
         let differ: Vec<(ObjectRef, Option<Observed<'_>>)> =
             differ.into_iter().map(|(object, observed)| (object.clone(), observed)).collect();
-        self.troubles =
-            told.map(|(scope, proxy, trouble)| (scope.clone(), proxy.to_owned(), trouble.clone())).collect();
+        let keep = |(scope, proxy, trouble): &(&Scope, &str, &Trouble)| {
+            ((*scope).clone(), (*proxy).to_owned(), (*trouble).clone())
+        };
+        self.troubles = told.troubles.iter().map(keep).collect();
 
         let mut changed = Vec::new();
         for (object, observed) in differ {
-            let Some(Observed { verdict, standing, health, news: _ }) = observed else {
+            let Some(Observed { verdict, standing, health, limit, news: _ }) = observed else {
                 self.said.remove(&object);
                 continue;
             };
             let troubles = match object.kind {
-                Kind::Gateway => troubles_of(&object.key, &troubles),
-                Kind::GatewayClass | Kind::HttpRoute | Kind::IngressClass | Kind::Ingress | Kind::OriginPool => {
-                    Vec::new()
-                }
+                Kind::Gateway => troubles_of(&object.key, &told.troubles),
+                Kind::GatewayClass
+                | Kind::HttpRoute
+                | Kind::IngressClass
+                | Kind::Ingress
+                | Kind::OriginPool
+                | Kind::RateLimit => Vec::new(),
             };
             let observation =
-                Observation { verdict, standing: &standing, health, troubles: &troubles, controller, addresses };
+                Observation { verdict, standing: &standing, health, limit: &limit, troubles: &troubles, installation };
             let before = self.said.get(&object).and_then(|said| said.status.clone());
             let status = status(object.kind, &observation, before.as_ref(), now);
             if before != status {
                 changed.push(Change { object: object.clone(), before });
             }
             let health = health.iter().copied().cloned().collect();
-            self.said.insert(object, Said { verdict: Arc::clone(verdict), standing, health, status });
+            self.said.insert(object, Said { verdict: Arc::clone(verdict), standing, health, limit, status });
         }
         changed
     }

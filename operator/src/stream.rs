@@ -3,12 +3,13 @@
 //! ```text
 //! TLS -> token -> Caller -> Hello -> ProxyIdentity -> Scope -> Connection (presence) -> Standing, Ping, ...
 //!                                                                  |
-//!                                                   Follow -> Subscription -> Batch, Batch, ...
+//!                                                   Follow -> Fleet, Subscription -> Batch, Batch, ...
 //! ```
 //!
 //! Every replica serves every proxy; only the leader's batches go on. A replica that does not lead gives one complete
 //! batch to a proxy that has nothing, so that it can serve while there is no leader.
 
+mod fleet;
 mod metrics;
 mod place;
 mod session;

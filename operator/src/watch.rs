@@ -229,6 +229,7 @@ mod tests {
         let plurals: Vec<String> = Watches::kinds().map(|kind| resource(kind, 0).plural).collect();
         let expected = [
             "originpools",
+            "ratelimits",
             "gatewayclasses",
             "gateways",
             "httproutes",

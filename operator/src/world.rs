@@ -12,10 +12,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use headgate_crds::gateway_api::{Gateway, GatewayClass, HttpRoute, ReferenceGrant};
-use headgate_crds::{GROUP, OriginPool};
+use headgate_crds::{GROUP, OriginPool, RateLimit};
 use headgate_translate::{
-    Claims, Dependency, Force, Inputs, Kind, LastAccepted, ObjectKey, ObjectRef, Options, Problem, Translation,
-    Translator, Verdict,
+    Claims, Dependency, Force, Inputs, Kind, LastAccepted, ObjectKey, ObjectRef, Objects, Options, Problem,
+    Translation, Translator, Verdict,
 };
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, Service};
@@ -121,6 +121,8 @@ macro_rules! kinds {
 kinds! {
     /// headgate's OriginPool.
     OriginPool: OriginPool, origin_pools, "OriginPool", GROUP, ["v1alpha1"], Namespaced, Some(Kind::OriginPool);
+    /// headgate's RateLimit.
+    RateLimit: RateLimit, rate_limits, "RateLimit", GROUP, ["v1alpha1"], Namespaced, Some(Kind::RateLimit);
     /// Gateway API GatewayClass.
     GatewayClass: GatewayClass, gateway_classes, "GatewayClass", "gateway.networking.k8s.io", ["v1", "v1beta1"], Cluster, Some(Kind::GatewayClass);
     /// Gateway API Gateway.
@@ -167,6 +169,7 @@ impl From<Kind> for ObjectKind {
             Kind::IngressClass => Self::IngressClass,
             Kind::Ingress => Self::Ingress,
             Kind::OriginPool => Self::OriginPool,
+            Kind::RateLimit => Self::RateLimit,
         }
     }
 }
@@ -264,26 +267,35 @@ impl World {
 
     /// Keeps each accepted object as the one to fall back on, and forgets those of objects that are gone.
     fn remember(&mut self, translation: &Translation) {
-        let Inputs { origin_pools, last_accepted, malformed, .. } = &mut self.inputs;
-        let LastAccepted { origin_pools: accepted_pools } = last_accepted;
-        accepted_pools.retain(|key, _| {
-            origin_pools.contains_key(key) || malformed.contains_key(&ObjectRef::new(Kind::OriginPool, key.clone()))
-        });
-        for (key, pool) in origin_pools {
-            if accepted_pools.get(key).is_some_and(|accepted| Arc::ptr_eq(accepted, pool)) {
-                continue;
-            }
-            let object = ObjectRef::new(Kind::OriginPool, key.clone());
-            let is_judged = |verdict: &Arc<Verdict>| verdict.is_accepted() && verdict.force != Force::Held;
-            if translation.verdicts.get(&object).is_some_and(is_judged) {
-                accepted_pools.insert(key.clone(), Arc::clone(pool));
-            }
-        }
+        let Inputs { origin_pools, rate_limits, last_accepted, malformed, .. } = &mut self.inputs;
+        let LastAccepted { origin_pools: accepted_pools, rate_limits: accepted_limits } = last_accepted;
+        let is_malformed = |object: &ObjectRef| malformed.contains_key(object);
+        let is_judged = |verdict: &Arc<Verdict>| verdict.is_accepted() && verdict.force != Force::Held;
+        let is_accepted = |object: &ObjectRef| translation.verdicts.get(object).is_some_and(is_judged);
+        remember(Kind::OriginPool, origin_pools, accepted_pools, is_malformed, is_accepted);
+        remember(Kind::RateLimit, rate_limits, accepted_limits, is_malformed, is_accepted);
     }
 
     /// True where the object was refused before.
     fn forgive(&mut self, kind: ObjectKind, key: &ObjectKey) -> bool {
         let Some(kind) = kind.governed() else { return false };
         self.inputs.malformed.remove(&ObjectRef::new(kind, key.clone())).is_some()
+    }
+}
+
+/// Keeps the accepted objects of one kind, and forgets those that are gone.
+fn remember<K>(
+    kind: Kind,
+    objects: &Objects<K>,
+    accepted: &mut Objects<K>,
+    is_malformed: impl Fn(&ObjectRef) -> bool,
+    is_accepted: impl Fn(&ObjectRef) -> bool,
+) {
+    accepted.retain(|key, _| objects.contains_key(key) || is_malformed(&ObjectRef::new(kind, key.clone())));
+    for (key, object) in objects {
+        let is_known = accepted.get(key).is_some_and(|known| Arc::ptr_eq(known, object));
+        if !is_known && is_accepted(&ObjectRef::new(kind, key.clone())) {
+            accepted.insert(key.clone(), Arc::clone(object));
+        }
     }
 }

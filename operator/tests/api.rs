@@ -10,7 +10,8 @@ use std::sync::Arc;
 use axum::body::{Body, to_bytes};
 use headgate_operator::api::{StatusSource, routes};
 use headgate_operator::hub::Hub;
-use headgate_operator::status::{StatusList, Statuses};
+use headgate_operator::status::{Installation, StatusList, Statuses};
+use headgate_snapshot::StateUrl;
 use headgate_translate::{Kind, ObjectKey, ObjectRef, Verdict};
 use http::{Request, StatusCode, header};
 use jiff::Timestamp;
@@ -29,7 +30,9 @@ fn status() -> StatusSource {
         objects.into_iter().map(|object| (object, Arc::new(Verdict::default()))).collect();
     Arc::new(move || {
         let mut statuses = Statuses::default();
-        statuses.update(&verdicts, &hub.progress(), "headgate.dev/gateway", &[], Timestamp::UNIX_EPOCH);
+        let installation =
+            Installation { controller: "headgate.dev/gateway", addresses: &[], state: &StateUrl::Memory };
+        statuses.update(&verdicts, &hub.progress(), installation, Timestamp::UNIX_EPOCH);
         let _connected = &subscription;
         Some(StatusList::new(&verdicts, |_| None, &statuses, &hub.progress()))
     })

@@ -9,7 +9,7 @@ use headgate_operator::hub::{Attendance, Standing};
 use headgate_operator::leadership::Leadership;
 use headgate_snapshot::operator_message::Message as Said;
 use headgate_snapshot::proxy_message::Message as Heard;
-use headgate_snapshot::{Goodbye, Hello, Key, ProxyRole, Report, ResourceSet, Token};
+use headgate_snapshot::{Fleet, Goodbye, Hello, Key, ProxyRole, Report, ResourceSet, Token};
 use serde_json::{Value, json};
 use tonic::Code;
 
@@ -39,6 +39,29 @@ async fn a_gateway_gets_everything_then_what_changed_and_counts_as_programmed_wh
     let second = proxy.apply().await;
     assert_eq!((second.complete, second.upserts), (false, vec![pool("shop", "a", 2)]));
     operator.until_standing(&key("a"), &programmed(1, 1)).await;
+}
+
+#[tokio::test]
+async fn a_proxy_is_told_how_many_there_are_before_its_first_batch_and_whenever_that_changes() {
+    let operator = Operator::leading(1).await;
+    operator.publish(&[pool("shop", "a", 1)]);
+    let mut first = Proxy::gateway(&operator, "edge-1").await;
+    first.follow(1, "").await;
+    first.apply().await;
+    let fleet = |proxies, index| Fleet { proxies, index, shares: Vec::new() };
+    assert_eq!(first.fleets, [fleet(1, 0)]);
+    let mut second = Proxy::gateway(&operator, "edge-0").await;
+    second.follow(1, "").await;
+    second.apply().await;
+    assert_eq!(second.fleets, [fleet(2, 0)]);
+    first.until_fleet(2).await;
+    assert_eq!(first.fleets, [fleet(1, 0), fleet(2, 1)]);
+    second.say(Heard::Goodbye(Goodbye {})).await;
+    first.until_fleet(1).await;
+    // What it heard of another replica meanwhile may be another fleet.
+    first.follow(1, "").await;
+    first.apply().await;
+    assert_eq!(first.fleets.len(), 4);
 }
 
 #[tokio::test]

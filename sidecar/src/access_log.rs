@@ -36,6 +36,12 @@ pub(crate) struct Record {
     /// Why the proxy itself answered, absent where an origin did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<&'static str>,
+    /// The limit that the request crossed: the one that refused it, or the first that only watches or marks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) limit: Option<String>,
+    /// How it crossed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) limit_reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) route: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

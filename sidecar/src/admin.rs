@@ -21,6 +21,7 @@ use headgate_snapshot::Report;
 use arc_swap::ArcSwap;
 
 use crate::metrics::Metrics;
+use crate::rate_limit::Limiter;
 use crate::state::{Current, Readiness};
 
 /// What the pages show.
@@ -28,6 +29,7 @@ use crate::state::{Current, Readiness};
 pub(crate) struct Shown {
     pub(crate) current: Arc<ArcSwap<Current>>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) limiter: Arc<Limiter>,
     pub(crate) reports: watch::Receiver<Report>,
     pub(crate) readiness: watch::Receiver<Readiness>,
     /// The runtime that serves requests.
@@ -59,7 +61,8 @@ async fn ready(State(shown): State<Shown>) -> Response {
 async fn metrics(State(shown): State<Shown>) -> Response {
     let report = shown.reports.borrow().clone();
     let tasks = shown.workers.metrics().num_alive_tasks() + Handle::current().metrics().num_alive_tasks();
-    let text = shown.metrics.text(&report, tasks);
+    let plan = Arc::clone(&shown.current.load().plan);
+    let text = shown.metrics.text(&report, &plan, shown.limiter.limits(), tasks);
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use ::http::header::HOST;
+use ::http::header::{CONTENT_LENGTH, HOST};
 use ::http::uri::{Authority as UriAuthority, PathAndQuery};
-use ::http::{HeaderValue, Method, Uri};
+use ::http::{HeaderMap, HeaderValue, Method, Uri};
 use headgate_engine::{
-    Arrival, Authority, Body, Chance, Client, Decision, Forwarding, Place, Protocol, Reason, Replay, Request,
-    normalise_path,
+    Arrival, Authority, Body, Chance, Client, Decision, Facts, Forwarding, Limited, Protocol, Reason, Replay, Request,
+    StoreError, normalise_path,
 };
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
@@ -25,6 +25,8 @@ pub(crate) enum Arrived {
     Onwards,
     /// The client is sent elsewhere.
     Redirected { status: u16, location: String },
+    /// A limit refuses it.
+    Limited(Box<Limited>),
 }
 
 /// The name of a request: 32 hexadecimal digits.
@@ -110,7 +112,7 @@ fn normalise(request: &mut RequestHeader) -> Result<(), Reason> {
 
 impl Gate {
     /// Decides what happens to a request, and selects the endpoint of its first attempt.
-    pub(crate) fn arrive(&self, session: &mut Session, passage: &mut Passage) -> Result<Arrived, Reason> {
+    pub(crate) async fn arrive(&self, session: &mut Session, passage: &mut Passage) -> Result<Arrived, Reason> {
         let connection = Arc::clone(Self::connection(session).ok_or(Reason::BadRequest)?);
         passage.client = Some(connection.peer.ip());
         passage.body = if session.as_mut().is_body_empty() { Body::Absent } else { Body::Present };
@@ -131,10 +133,7 @@ impl Gate {
         join_cookies(request).map_err(|_| Reason::BadRequest)?;
         let client = Client::find(connection.peer.ip(), &request.headers, &self.trusted_proxies);
         passage.client = Some(client.address);
-        let scheme = match connection.frontend.protocol {
-            Protocol::Http => "http",
-            Protocol::Https => "https",
-        };
+        let scheme = scheme(connection.frontend.protocol);
         let forwarding = Forwarding { client, scheme, host: &host, request_id: passage.request_id.as_str() };
         change_headers(request, |headers| forwarding.write(headers));
 
@@ -152,24 +151,79 @@ impl Gate {
         {
             return Err(Reason::Misdirected);
         }
-        let matched = current.plan.route(frontend, &request)?;
         let port = match &self.frontends {
             Frontends::ByPort { .. } => frontend.port,
             // The port that the plan has is not the one that the client reached.
             Frontends::Merged { .. } => authority.port.unwrap_or(frontend.port),
         };
-        let place = Place { scheme, host: request.host, port, path: request.path, query: request.query };
-        let arrival = Arrival { place, replay: Replay::of(request.method, passage.body) };
-        match matched.decide(&current.plan, &arrival, &mut passage.chance)? {
-            Decision::Redirect { status, location } => Ok(Arrived::Redirected { status, location }),
-            Decision::Forward(mut exchange) => {
-                let selected = exchange.select(&mut passage.chance).map(|_| ());
-                passage.exchange = Some(exchange);
-                passage.pinned = Some(current);
-                selected?;
-                Ok(Arrived::Onwards)
+        let size = announced_size(passage.body, request.headers);
+        let facts = Facts { request, scheme, client: client.address, size, answer: None };
+        let replay = Replay::of(request.method, passage.body);
+        loop {
+            // To route again after the store has answered costs less than to keep each match for it.
+            let matched = current.plan.route(frontend, &request)?;
+            let (limits, now) = (self.limiter.limits(), self.clock.epoch());
+            let arrival = Arrival { facts, frontend, port, replay, limits, now };
+            match matched.decide(&current.plan, &arrival, &mut passage.screening, &mut passage.chance)? {
+                Decision::Redirect { status, location } => return Ok(Arrived::Redirected { status, location }),
+                Decision::Limited(limited) => return Ok(Arrived::Limited(limited)),
+                Decision::Ask => {
+                    let answer = match passage.screening.question() {
+                        Some(take) => self.limiter.ask(take).await,
+                        None => Err(StoreError::Protocol("nothing was asked".to_owned())),
+                    };
+                    passage.screening.answer(answer);
+                }
+                Decision::Forward(mut exchange) => {
+                    let selected = exchange.select(&mut passage.chance).map(|_| ());
+                    passage.exchange = Some(exchange);
+                    passage.pinned = Some(current);
+                    selected?;
+                    return Ok(Arrived::Onwards);
+                }
             }
         }
+    }
+
+    /// Counts a request by its answer, where a limit does so.
+    pub(crate) fn count_answer(&self, session: &Session, passage: &Passage, status: u16, headers: &HeaderMap) {
+        if !passage.screening.waits_for_answer() {
+            return;
+        }
+        let request = session.req_header();
+        let Some(connection) = Self::connection(session) else { return };
+        let Some(client) = passage.client else { return };
+        let Some(named) = Named::of(request) else { return };
+        let Some(authority) = named.as_str().and_then(|named| Authority::parse(named).ok()) else { return };
+        let facts = Facts {
+            request: Request {
+                method: &request.method,
+                host: &authority.host,
+                path: request.uri.path(),
+                query: request.uri.query(),
+                headers: &request.headers,
+            },
+            scheme: scheme(connection.frontend.protocol),
+            client,
+            size: announced_size(passage.body, &request.headers),
+            answer: Some((status, headers)),
+        };
+        passage.screening.count(&facts, self.limiter.limits(), self.clock.epoch());
+    }
+}
+
+const fn scheme(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Http => "http",
+        Protocol::Https => "https",
+    }
+}
+
+/// Bytes of the body as announced, absent where it comes in pieces of unknown number.
+fn announced_size(body: Body, headers: &HeaderMap) -> Option<u64> {
+    match body {
+        Body::Absent => Some(0),
+        Body::Present => headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok(),
     }
 }
 

@@ -2,10 +2,14 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use headgate_engine::EpochMillis;
+
 /// The clocks of one proxy. Monotonic times are counted from its start, so that they fit into one atomic word.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     start: Instant,
+    /// The start since the Unix epoch.
+    started: Duration,
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the file that reads clocks")]
@@ -13,7 +17,7 @@ pub(crate) struct Clock {
 impl Clock {
     /// Starts counting.
     pub(crate) fn start() -> Self {
-        Self { start: Instant::now() }
+        Self { start: Instant::now(), started: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() }
     }
 
     /// Monotonic time.
@@ -30,6 +34,12 @@ impl Clock {
     pub(crate) fn millis_at(self, time: Instant) -> u64 {
         let millis = time.saturating_duration_since(self.start).as_millis();
         u64::try_from(millis).unwrap_or(u64::MAX).saturating_add(1)
+    }
+
+    /// Time since the Unix epoch that never goes back, whatever happens to the system's clock meanwhile.
+    pub(crate) fn epoch(self) -> EpochMillis {
+        let since = self.started + Instant::now().saturating_duration_since(self.start);
+        EpochMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 
     /// Time since the Unix epoch, for logs.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use headgate_snapshot::StateUrl;
 use ipnet::IpNet;
 
 /// The settings of one proxy.
@@ -22,6 +23,14 @@ pub struct Config {
     pub data_dir: Option<PathBuf>,
     /// Whether the plan on disk may hold TLS keys. A sidecar's may not: the pod's other containers could read them.
     pub keeps_keys: bool,
+    /// Where limits are shared with other proxies.
+    pub state: StateUrl,
+    /// File with the password of [`Config::state`]. Read again for each connection.
+    pub state_password: Option<PathBuf>,
+    /// The proxies that enforce the same as this one, where they have to find each other in the shared store.
+    pub group: String,
+    /// Where the application asks, absent: nowhere. A loopback address.
+    pub application: Option<SocketAddr>,
     /// Peers whose `X-Forwarded-*` headers are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Where requests are logged.
@@ -45,6 +54,10 @@ impl Config {
             admin,
             data_dir: None,
             keeps_keys: true,
+            state: StateUrl::Memory,
+            state_password: None,
+            group: "standalone".to_owned(),
+            application: None,
             trusted_proxies: Vec::new(),
             access_log: AccessLog::Off,
             dns_servers: Vec::new(),

@@ -16,6 +16,7 @@ use crate::listen::Listeners;
 use crate::listen::certificates::ServerCertificate;
 use crate::metrics::Metrics;
 use crate::probe::Prober;
+use crate::rate_limit::Limiter;
 use crate::resolve::{Answer, Names};
 use crate::state::{Current, Readiness};
 use crate::store::{PlanFile, Store, StoreTrouble};
@@ -37,6 +38,7 @@ pub(crate) struct Shared {
     pub(crate) listening: Listening,
     pub(crate) current: Arc<ArcSwap<Current>>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) limiter: Arc<Limiter>,
     pub(crate) reports: watch::Sender<Report>,
     pub(crate) readiness: watch::Sender<Readiness>,
     /// Told after each look at what is there to report, also where it finds nothing new.
@@ -115,6 +117,7 @@ impl Shared {
         let context = Context {
             listening: self.listening,
             resolutions: &control.resolutions,
+            limits: self.limiter.limits(),
             check_certificate: &check_certificate,
         };
         Plan::compile(&control.resources, Some(previous), &context)
@@ -131,12 +134,14 @@ impl Shared {
             control.listeners.failures().map(|message| trouble("ListenerNotBound", message)).collect();
         troubles.extend(control.load_trouble.iter().map(|message| trouble("PlanNotLoaded", message)));
         troubles.extend(self.store_trouble.borrow().iter().map(|message| trouble("PlanNotStored", message)));
+        troubles.extend(self.limiter.trouble(&current.plan));
         let report = Report {
             proxy: self.name.clone(),
             version: current.plan.version().to_owned(),
             refusals,
             pools: current.plan.health(),
             troubles,
+            limits: self.limiter.figures(&current.plan),
             // Whoever carries the batches knows their numbers.
             sequence: 0,
         };

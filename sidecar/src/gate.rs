@@ -2,25 +2,25 @@
 //!
 //! ```text
 //! early_request_filter   timeouts of the connection
-//! request_filter         arrive (arrival.rs): normalise, route, decide, select -> an answer of our own, or onwards
+//! request_filter         arrive (arrival.rs): normalise, route, limit, decide, select -> an answer of our own, or onwards
 //! upstream_peer          the selected endpoint, again after each failure that the engine lets try again
 //! connected_to_upstream  the guard gets the attempt's deadline, unless a body is still to be sent
 //! upstream_request_filter  what the origin sees
 //! request_body_filter    the guard gets the attempt's deadline at the body's end
 //! upstream_response_filter the answer's headers are here: the guard rests
-//! response_filter        what the client sees
+//! response_filter        counted where a limit counts answers; what the client sees
 //! fail_to_proxy          an answer of our own, if none has begun
-//! logging                the one end: counted and logged
+//! logging                the one end: counted and logged, and given back what the request held of a limit
 //! ```
 
 use std::sync::Arc;
 
-use ::http::Version;
 use ::http::header::{EXPECT, TRANSFER_ENCODING};
+use ::http::{HeaderMap, Version};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use headgate_engine::{Body, Failure, Reason, TrustedProxies};
+use headgate_engine::{Body, Failure, Reason, Screening, TrustedProxies};
 use headgate_snapshot::Key;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
@@ -33,13 +33,14 @@ use crate::access_log::AccessLogger;
 use crate::arrival::{Arrived, set_path};
 use crate::clock::Clock;
 use crate::config::{ClientLimits, Frontends};
-use crate::http::answer::{Format, redirect, refuse};
+use crate::http::answer::{redirect, refuse, refuse_limited, tell_limits};
 use crate::http::headers::{RequestHeaders, ResponseHeaders, consume_commands, restore_request_id};
 use crate::listen::connection::Connection;
 use crate::metrics::{AttemptResult, Metrics};
 use crate::origin::connect::guard_of;
 use crate::origin::peer::{PeerSettings, Peers};
 use crate::passage::{Attempt, Passage, Stage, failure_of, fault_of_client};
+use crate::rate_limit::Limiter;
 use crate::state::Current;
 
 /// The status in the log of a request whose client went away before an answer.
@@ -51,6 +52,7 @@ pub(crate) struct Gate {
     pub(crate) clock: Clock,
     pub(crate) peers: Peers,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) limiter: Arc<Limiter>,
     pub(crate) access_log: Option<AccessLogger>,
     pub(crate) trusted_proxies: TrustedProxies,
     pub(crate) limits: ClientLimits,
@@ -80,19 +82,25 @@ impl ProxyHttp for Gate {
     }
 
     async fn request_filter(&self, session: &mut Session, passage: &mut Passage) -> Result<bool> {
-        match self.arrive(session, passage) {
-            Ok(Arrived::Onwards) => Ok(false),
+        match self.arrive(session, passage).await {
+            Ok(Arrived::Onwards) => return Ok(false),
             Ok(Arrived::Redirected { status, location }) => {
-                redirect(session, status, &location).await?;
-                Ok(true)
+                self.count_answer(session, passage, status, &HeaderMap::new());
+                redirect(session, status, &location, passage.screening.fields(None)).await?;
+            }
+            Ok(Arrived::Limited(limited)) => {
+                passage.reason = Some(limited.reason());
+                let limited = passage.limited.insert(limited);
+                let fields = passage.screening.fields(Some(limited));
+                refuse_limited(session, limited, fields).await?;
             }
             Err(reason) => {
                 passage.reason = Some(reason);
-                let format = Format::of(&session.req_header().headers);
-                refuse(session, reason, format).await?;
-                Ok(true)
+                self.count_answer(session, passage, reason.status(), &HeaderMap::new());
+                refuse(session, reason, passage.screening.fields(None)).await?;
             }
         }
+        Ok(true)
     }
 
     async fn upstream_peer(&self, _session: &mut Session, passage: &mut Passage) -> Result<Box<HttpPeer>> {
@@ -172,6 +180,7 @@ impl ProxyHttp for Gate {
         request: &mut RequestHeader,
         passage: &mut Passage,
     ) -> Result<()> {
+        passage.screening.change_request(&mut RequestHeaders(request));
         let Some(exchange) = &passage.exchange else { return Ok(()) };
         restore_request_id(request, session.req_header())?;
         exchange.change_request(&mut RequestHeaders(request));
@@ -242,6 +251,13 @@ impl ProxyHttp for Gate {
         if session.is_process_shutting_down() {
             session.set_keepalive(None);
         }
+        let is_interim = response.status.is_informational() && response.status != 101;
+        if !is_interim {
+            self.count_answer(session, passage, response.status.as_u16(), &response.headers);
+        }
+        for name in passage.screening.consumed() {
+            response.remove_header(name);
+        }
         consume_commands(response);
         if session.req_header().version == Version::HTTP_10 && response.headers.contains_key(TRANSFER_ENCODING) {
             // A client of HTTP/1.0 knows no chunks: its answer ends with the connection.
@@ -257,7 +273,7 @@ impl ProxyHttp for Gate {
             }
             exchange.change_response(&mut ResponseHeaders(response));
         }
-        Ok(())
+        if is_interim { Ok(()) } else { tell_limits(response, passage.screening.fields(None)) }
     }
 
     fn error_while_proxy(
@@ -301,9 +317,9 @@ impl ProxyHttp for Gate {
         {
             // Pingora closes the connection after a failed attempt, and the client should know.
             session.set_keepalive(None);
-            let format = Format::of(&session.req_header().headers);
+            self.count_answer(session, passage, reason.status(), &HeaderMap::new());
             // An error means that the client has gone.
-            let _ = refuse(session, reason, format).await;
+            let _ = refuse(session, reason, passage.screening.fields(None)).await;
         }
         FailToProxy { error_code: reason.map_or(0, Reason::status), can_reuse_downstream: false }
     }
@@ -321,6 +337,8 @@ impl ProxyHttp for Gate {
         if let Some(access_log) = &self.access_log {
             access_log.log(passage.record(session, status, now, self.clock.since_epoch()));
         }
+        // The rest of a request's body may be read after this; a request in flight it is no more.
+        passage.screening = Screening::default();
     }
 
     /// Pingora's own lines for each failed request are left out: the metrics and the access log say it.

@@ -4,6 +4,7 @@
 //! operator -> stream (whom to follow) -> Batch -> Proxy::apply -> Plan (engine) -> one swap
 //!                                             |
 //! client -> listen (TLS, h2c) -> gate (phases of Pingora) -> engine decides -> origin (peers, deadlines) -> origin
+//!              rate_limit (shared counters, the application's questions),
 //!              probe (health), resolve (DNS), store (plan on disk), admin, metrics, access_log beside it
 //! ```
 //!
@@ -32,6 +33,7 @@ mod origin;
 mod passage;
 mod probe;
 mod proxy;
+mod rate_limit;
 mod resolve;
 mod state;
 mod store;
@@ -41,4 +43,5 @@ pub use config::{AccessLog, ClientLimits, Config, DrainTimes, Frontends};
 pub use headgate_engine::{FrontendId, Protocol};
 pub use listen::BindError;
 pub use proxy::{Drained, LocalAddresses, Proxy, StartError};
+pub use rate_limit::{Application, StateError};
 pub use stream::{CredentialError, OperatorAddress, Role, StreamConfig, Streams};

@@ -1,15 +1,22 @@
 //! Every metric of the proxy, in one file.
 //!
 //! What a request counts is resolved to plain counters when the proxy starts, so that counting is one atomic
-//! addition. Figures that are cheap to read and dear to keep (health, tasks, memory) are set when they are asked for.
+//! addition. Figures that are cheap to read and dear to keep (health, limits, tasks, memory) are set when they are asked
+//! for.
 
-use headgate_engine::Reason;
+mod limits;
+pub(crate) mod store;
+
+use headgate_engine::{Limits, Plan, Reason};
 use headgate_snapshot::Report;
 use parking_lot::Mutex;
 use prometheus::{
     Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
+
+use limits::LimitMetrics;
+use store::StoreMetrics;
 
 /// Upper ends of the buckets of durations, in seconds.
 const DURATION_BUCKETS: &[f64] =
@@ -62,6 +69,8 @@ pub(crate) struct Metrics {
     tasks: IntGauge,
     memory: IntGauge,
     pub(crate) operator: OperatorMetrics,
+    pub(crate) store: StoreMetrics,
+    limits: LimitMetrics,
 }
 
 /// The streams to the operator.
@@ -198,6 +207,8 @@ impl Metrics {
             tasks: gauge(at, "headgate_tasks", "Tasks that are alive, for requests and beside them.")?,
             memory: gauge(at, "process_resident_memory_bytes", "Resident memory of the process.")?,
             operator: OperatorMetrics::new(at)?,
+            store: StoreMetrics::new(at)?,
+            limits: LimitMetrics::new(at)?,
             registry,
             reading: Mutex::new(()),
         })
@@ -224,10 +235,11 @@ impl Metrics {
         }
     }
 
-    /// The metrics as text, with the figures of a report.
-    pub(crate) fn text(&self, report: &Report, tasks: usize) -> Vec<u8> {
+    /// The metrics as text, with the figures of a report and of the limits of a plan.
+    pub(crate) fn text(&self, report: &Report, plan: &Plan, limits: &Limits, tasks: usize) -> Vec<u8> {
         let _reading = self.reading.lock();
-        let Report { proxy: _, version, refusals, pools, troubles, sequence: _ } = report;
+        self.limits.show(plan, limits);
+        let Report { proxy: _, version, refusals, pools, troubles, sequence: _, limits: _ } = report;
         for gauges in [&self.plan_info, &self.troubles, &self.endpoints, &self.endpoints_healthy] {
             gauges.reset();
         }
@@ -271,9 +283,15 @@ fn resident_bytes() -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use headgate_engine::Sharing;
     use headgate_snapshot::{Key, OriginHealth, PoolHealth};
 
     use super::*;
+
+    fn text(metrics: &Metrics, report: &Report, tasks: usize) -> String {
+        let limits = Limits::new(1, [0; 16], Sharing::Nothing);
+        String::from_utf8(metrics.text(report, &Plan::default(), &limits, tasks)).unwrap()
+    }
 
     #[test]
     fn answers_are_counted_by_reason_and_class() {
@@ -283,7 +301,7 @@ mod tests {
         let origin = OriginHealth { name: "eu".into(), healthy: 1, total: 2, ..OriginHealth::default() };
         let pool = PoolHealth { key: Some(Key::new("OriginPool", "default", "chat")), origins: vec![origin] };
         let report = Report { version: "v1".into(), pools: vec![pool], ..Report::default() };
-        let text = String::from_utf8(metrics.text(&report, 7)).unwrap();
+        let text = text(&metrics, &report, 7);
         for line in [
             r#"headgate_requests_total{class="2xx",reason=""} 1"#,
             r#"headgate_requests_total{class="4xx",reason="NoRoute"} 1"#,
@@ -291,6 +309,9 @@ mod tests {
             r#"headgate_plan_info{version="v1"} 1"#,
             r#"headgate_origin_endpoints_healthy{origin="eu",pool="OriginPool/default/chat"} 1"#,
             "headgate_tasks 7",
+            r#"headgate_store_calls_total{operation="Ask",result="TimedOut"} 0"#,
+            "headgate_store_lost 0",
+            "headgate_proxies 1",
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }
@@ -302,7 +323,7 @@ mod tests {
         let report = Report { version: "v1".into(), ..Report::default() };
         let ask = || {
             for _ in 0..200 {
-                let text = String::from_utf8(metrics.text(&report, 1)).unwrap();
+                let text = text(&metrics, &report, 1);
                 assert!(text.contains(r#"headgate_plan_info{version="v1"} 1"#), "{text}");
             }
         };

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use headgate_engine::{Body, Chance, Exchange, Failure, Next, Reason};
+use headgate_engine::{Body, Chance, Exchange, Failure, Limited, Next, Reason, Screening};
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType};
 
@@ -42,6 +42,10 @@ pub(crate) struct Passage {
     pub(crate) request_id: RequestId,
     pub(crate) client: Option<IpAddr>,
     pub(crate) body: Body,
+    /// What the limits have made of it. What it holds of them is given back when this is dropped.
+    pub(crate) screening: Screening,
+    /// The limit that refuses it.
+    pub(crate) limited: Option<Box<Limited>>,
     pub(crate) exchange: Option<Box<Exchange>>,
     /// The plan of the exchange, with what the adapter made of it.
     pub(crate) pinned: Option<Arc<Current>>,
@@ -62,6 +66,8 @@ impl Passage {
             chance,
             client: None,
             body: Body::Absent,
+            screening: Screening::default(),
+            limited: None,
             exchange: None,
             pinned: None,
             guard: None,
@@ -118,6 +124,8 @@ impl Passage {
             |name: &str| request.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         let exchange = self.exchange.as_ref();
         let selection = exchange.and_then(|exchange| exchange.selection());
+        let refused = self.limited.as_ref().map(|limited| (limited.limit().key(), limited.why));
+        let crossed = refused.or_else(|| self.screening.crossed());
         let elapsed = now.saturating_duration_since(self.began);
         let authority = request.uri.authority().map(ToString::to_string);
         Record {
@@ -128,6 +136,8 @@ impl Passage {
             path: request.uri.path().to_owned(),
             status,
             reason: self.reason.map(Reason::word),
+            limit: crossed.map(|(limit, _)| limit.to_string()),
+            limit_reason: crossed.map(|(_, why)| why.word()),
             route: exchange.map(|exchange| exchange.matched().route().key().to_string()),
             pool: exchange.map(|exchange| exchange.pool().key().to_string()),
             origin: selection.map(|selection| selection.origin().name.clone()),

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use axum::Router;
 use headgate_engine::{FrontendId, Listening, Protocol, Resolutions, TrustedProxies};
-use headgate_snapshot::{Batch, Report};
+use headgate_snapshot::{Batch, Fleet, Report};
 use pingora::apps::{HttpServerApp as _, HttpServerOptions};
 use pingora::proxy::{HttpProxy, http_proxy};
 use pingora::server::configuration::ServerConf;
@@ -38,6 +38,7 @@ use crate::origin::guard::Guards;
 use crate::origin::peer::Peers;
 use crate::origin::tls::ProbeTls;
 use crate::probe::{Prober, Probing};
+use crate::rate_limit::{Application, Asked, Limiter, SharedStore, StateError, keep};
 use crate::resolve::Names;
 use crate::state::{Current, Readiness};
 use crate::store::{PlanFile, Store};
@@ -59,6 +60,9 @@ pub enum StartError {
     /// The threads that serve requests cannot be started.
     #[error("cannot start the threads that serve requests: {0}")]
     Threads(#[source] io::Error),
+    /// The place of shared state that cannot be used.
+    #[error("cannot use --state: {0}")]
+    State(#[from] StateError),
     /// The metrics cannot be registered.
     #[error("cannot register the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -146,6 +150,9 @@ struct Parts {
     clock: Clock,
     metrics: Arc<Metrics>,
     current: Arc<ArcSwap<Current>>,
+    limiter: Arc<Limiter>,
+    /// Told when something is to be reported.
+    changed: Arc<Notify>,
     guards: Arc<Guards>,
     own_listeners: Arc<OwnListeners>,
     threads: usize,
@@ -157,9 +164,14 @@ impl Parts {
             0 => std::thread::available_parallelism().map_or(1, NonZero::get),
             threads => threads,
         };
+        let (clock, metrics, changed) = (Clock::start(), Arc::new(Metrics::new()?), Arc::new(Notify::new()));
+        let store = SharedStore::open(&config.state)?;
+        let (place, told) = (config.state.to_string(), Arc::clone(&changed));
         Ok(Self {
-            clock: Clock::start(),
-            metrics: Arc::new(Metrics::new()?),
+            clock,
+            limiter: Arc::new(Limiter::new(&config.group, store, place, clock, Arc::clone(&metrics), told)),
+            metrics,
+            changed,
             current: Arc::default(),
             guards: Arc::default(),
             own_listeners: Arc::default(),
@@ -174,6 +186,7 @@ impl Parts {
             clock: self.clock,
             peers: Peers::new(OriginConnector::new(Arc::clone(&self.guards), Arc::clone(&self.own_listeners))),
             metrics: Arc::clone(&self.metrics),
+            limiter: Arc::clone(&self.limiter),
             access_log,
             trusted_proxies: TrustedProxies(config.trusted_proxies.clone()),
             limits: config.limits,
@@ -195,6 +208,11 @@ impl Parts {
         Arc::new(proxy)
     }
 
+    /// What answers the application.
+    fn asked(&self) -> Asked {
+        Asked { current: Arc::clone(&self.current), limiter: Arc::clone(&self.limiter), clock: self.clock }
+    }
+
     /// What applies batches, with the tasks beside it.
     fn shared(
         &self,
@@ -209,13 +227,12 @@ impl Parts {
             .as_deref()
             .map(|data_dir| Store::start(PlanFile::new(data_dir, config.keeps_keys), trouble));
         let (answers, answered) = mpsc::channel(MOST_ANSWERS);
-        let changed = Arc::new(Notify::new());
         let probing = Probing {
             clock: self.clock,
             current: Arc::clone(&self.current),
             tls: ProbeTls::default(),
             metrics: Arc::clone(&self.metrics),
-            changed: Arc::clone(&changed),
+            changed: Arc::clone(&self.changed),
         };
         let shared = Arc::new(Shared {
             name: config.name.clone(),
@@ -225,6 +242,7 @@ impl Parts {
             },
             current: Arc::clone(&self.current),
             metrics: Arc::clone(&self.metrics),
+            limiter: Arc::clone(&self.limiter),
             reports: watch::Sender::new(Report { proxy: config.name.clone(), ..Report::default() }),
             readiness,
             looks: watch::Sender::new(()),
@@ -241,7 +259,7 @@ impl Parts {
             }),
         });
         tasks.spawn(write_answers(Arc::clone(&shared), answered));
-        tasks.spawn(report_changes(Arc::clone(&shared), changed));
+        tasks.spawn(report_changes(Arc::clone(&shared), Arc::clone(&self.changed)));
         tasks.spawn(bind_again(Arc::clone(&shared)));
         tasks.spawn(become_ready(Arc::clone(&shared)));
         shared
@@ -272,7 +290,7 @@ impl Proxy {
             draining: is_draining,
             readiness: is_ready.clone(),
         };
-        let admin_listener = bind_admin(config.admin)?;
+        let admin_listener = bind_own(config.admin)?;
         let admin = admin_listener.local_addr().map_err(|source| BindError { address: config.admin, source })?;
         let own = Arc::clone(&parts.own_listeners);
         let mut listeners = Listeners::new(config.frontends.clone(), admin.port(), Arc::new(acceptance), own);
@@ -280,20 +298,25 @@ impl Proxy {
 
         workers.handle.spawn(Arc::clone(&parts.guards).run(parts.clock));
         let mut tasks = JoinSet::new();
+        // What is counted before the others are met is lost, so that they are met first where that is quick.
+        parts.limiter.join().await;
+        tasks.spawn(keep(Arc::clone(&parts.limiter)));
+        if let Some(address) = config.application {
+            let listener = bind_own(address)?;
+            let application = Application::default();
+            application.is_answered_by(parts.asked());
+            tasks.spawn(serve(listener, application.routes(), "application"));
+        }
         let shared = parts.shared(&config, listeners, readiness, &mut tasks);
         let shown = admin::Shown {
             current: parts.current,
             metrics: parts.metrics,
+            limiter: parts.limiter,
             reports: shared.reports.subscribe(),
             readiness: is_ready,
             workers: workers.handle.clone(),
         };
-        let routes = admin::routes(shown).merge(routes).into_make_service_with_connect_info::<SocketAddr>();
-        tasks.spawn(async move {
-            if let Err(error) = axum::serve(admin_listener, routes).await {
-                tracing::error!(%error, "the admin listener has stopped");
-            }
-        });
+        tasks.spawn(serve(admin_listener, admin::routes(shown).merge(routes), "admin"));
         if let Some(data_dir) = &config.data_dir {
             shared.load(&PlanFile::new(data_dir, config.keeps_keys)).await;
         }
@@ -327,6 +350,21 @@ impl Proxy {
         self.shared.reports.subscribe()
     }
 
+    /// From now on this proxy answers these questions.
+    pub fn answer(&self, application: &Application) {
+        let Shared { current, limiter, .. } = &*self.shared;
+        application.is_answered_by(Asked {
+            current: Arc::clone(current),
+            limiter: Arc::clone(limiter),
+            clock: self.clock,
+        });
+    }
+
+    /// What the operator says of the proxies that live.
+    pub(crate) fn set_fleet(&self, fleet: Fleet) {
+        self.shared.limiter.set_fleet(fleet);
+    }
+
     /// What is in force now, for those who explain it.
     pub fn plan(&self) -> Arc<headgate_engine::Plan> {
         Arc::clone(&self.shared.current.load().plan)
@@ -352,6 +390,7 @@ impl Proxy {
             Ok(()) => Drained::Idle,
             Err(_) => Drained::GraceOver,
         };
+        self.shared.limiter.finish().await;
         if let Some(access_log) = &self.access_log {
             access_log.flush().await;
         }
@@ -392,6 +431,14 @@ impl Proxy {
     }
 }
 
-fn bind_admin(address: SocketAddr) -> Result<tokio::net::TcpListener, BindError> {
+/// Serves pages of the process itself.
+async fn serve(listener: tokio::net::TcpListener, routes: Router, what: &'static str) {
+    let routes = routes.into_make_service_with_connect_info::<SocketAddr>();
+    if let Err(error) = axum::serve(listener, routes).await {
+        tracing::error!(%error, what, "a listener has stopped");
+    }
+}
+
+fn bind_own(address: SocketAddr) -> Result<tokio::net::TcpListener, BindError> {
     bind(address).and_then(tokio::net::TcpListener::from_std).map_err(|source| BindError { address, source })
 }

@@ -6,10 +6,13 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use headgate_proxy::{AccessLog, Config, Frontends, OperatorAddress, Role, StreamConfig};
+use headgate_snapshot::StateUrl;
 use ipnet::IpNet;
 
 /// The port of a sidecar that takes the pod's traffic.
 const INBOUND_PORT: u16 = 16_001;
+/// The port of a sidecar that the pod's application asks.
+const APPLICATION_PORT: u16 = 16_020;
 /// The admin port of a sidecar.
 const SIDECAR_ADMIN_PORT: u16 = 16_021;
 /// The admin port of a gateway.
@@ -56,9 +59,19 @@ pub struct Settings {
     #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
     pub trusted_proxies: Vec<IpNet>,
 
-    /// Where shared state is kept: memory
-    #[arg(long, value_name = "STORE", default_value = "memory", value_parser = state)]
-    pub state: State,
+    /// Where limits are shared: memory (this process alone), redis://HOST:PORT, rediss://, redis-sentinel:// or
+    /// redis-cluster://, the same for all proxies and the operator. This release has memory alone
+    #[arg(long, value_name = "URL", default_value = "memory")]
+    pub state: StateUrl,
+
+    /// File with the password of --state. Read again for each connection
+    #[arg(long, value_name = "FILE")]
+    pub state_password_file: Option<PathBuf>,
+
+    /// Where the pod's application asks for limits by name; a loopback address. Role sidecar only [default:
+    /// 127.0.0.1:16020]
+    #[arg(long, value_name = "ADDR")]
+    pub application: Option<SocketAddr>,
 
     /// Where health, metrics and (only to this machine) configuration are shown [default: 0.0.0.0:9901 for a gateway,
     /// 0.0.0.0:16021 for a sidecar]
@@ -80,23 +93,6 @@ pub struct Settings {
     /// Name server in place of the system's, for origins and for the operator
     #[arg(long, value_name = "ADDR,…", value_delimiter = ',')]
     pub dns_server: Vec<SocketAddr>,
-}
-
-/// Where shared state is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// In this process.
-    Memory,
-}
-
-fn state(text: &str) -> Result<State, String> {
-    match text {
-        "memory" => Ok(State::Memory),
-        shared if shared.starts_with("redis") => {
-            Err("this release keeps state in memory; leave --state out or write `memory`".to_owned())
-        }
-        _ => Err("write `memory`".to_owned()),
-    }
 }
 
 fn role(text: &str) -> Result<Role, String> {
@@ -133,7 +129,9 @@ impl Settings {
             bind,
             mapped_ports,
             trusted_proxies,
-            state: State::Memory,
+            state,
+            state_password_file,
+            application,
             admin,
             data_dir,
             name,
@@ -146,8 +144,16 @@ impl Settings {
                 bail!("--map-port maps port {planned} twice; map it once");
             }
         }
+        if state_password_file.is_some() && !state.is_shared() {
+            bail!("--state-password-file is for a --state that is shared; give --state redis://HOST:PORT too");
+        }
         let (frontends, admin_port) = match role {
-            Role::Gateway => (Frontends::ByPort { address: bind, mapped }, GATEWAY_ADMIN_PORT),
+            Role::Gateway => {
+                if application.is_some() {
+                    bail!("--application is for --role sidecar: a gateway has no application beside it");
+                }
+                (Frontends::ByPort { address: bind, mapped }, GATEWAY_ADMIN_PORT)
+            }
             Role::Sidecar => {
                 if !gateways.is_empty() {
                     bail!("--gateway is for --role gateway; a sidecar gets the configuration of its own namespace");
@@ -167,9 +173,23 @@ impl Settings {
             bail!("the name of the proxy is empty; give --name");
         }
         let admin = admin.unwrap_or(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), admin_port));
+        let (group, application) = match role {
+            Role::Gateway => ("gateway", None),
+            Role::Sidecar => {
+                let application = application.unwrap_or((Ipv4Addr::LOCALHOST, APPLICATION_PORT).into());
+                if !application.ip().is_loopback() {
+                    bail!("--application {application} is not a loopback address; only the pod itself may ask there");
+                }
+                ("sidecar", Some(application))
+            }
+        };
         let config = Config {
             data_dir,
             keeps_keys: role == Role::Gateway,
+            state,
+            state_password: state_password_file,
+            group: group.to_owned(),
+            application,
             trusted_proxies,
             access_log,
             dns_servers: dns_server,
@@ -228,6 +248,7 @@ mod tests {
         let (config, stream) = read(&["--role", "sidecar", "--name", "pod"]).unwrap();
         assert_eq!(config.frontends, Frontends::Merged { http: ([0, 0, 0, 0], 16_001).into(), https: None });
         assert_eq!((config.admin.port(), config.keeps_keys, stream.role), (16_021, false, Role::Sidecar));
+        assert_eq!(config.application, Some(([127, 0, 0, 1], 16_020).into()));
         let (config, _) = read(&["--role", "sidecar", "--map-port", "16001=7000", "--name", "pod"]).unwrap();
         assert_eq!(config.frontends, Frontends::Merged { http: ([0, 0, 0, 0], 7_000).into(), https: None });
     }
@@ -246,7 +267,10 @@ mod tests {
         check_mistake(&["--role", "gateway", "--map-port", "0=80"], "write PORT=PORT");
         check_mistake(&["--role", "gateway", "--map-port", "80=1,80=2"], "maps port 80 twice");
         check_mistake(&["--role", "gateway", "--operator", "operator"], "is not HOST:PORT");
-        check_mistake(&["--role", "gateway", "--state", "redis://127.0.0.1:6379"], "keeps state in memory");
+        check_mistake(&["--role", "gateway", "--state", "disk"], "write memory, redis://HOST:PORT");
+        check_mistake(&["--role", "gateway", "--state-password-file", "password"], "give --state redis://HOST:PORT");
+        check_mistake(&["--role", "gateway", "--application", "127.0.0.1:1"], "--application is for --role sidecar");
+        check_mistake(&["--role", "sidecar", "--application", "0.0.0.0:1"], "is not a loopback address");
         check_mistake(&["--role", "gateway", "--name", " "], "the name of the proxy is empty");
         check_mistake(&["--role", "sidecar", "--gateway", "a/b"], "--gateway is for --role gateway");
         check_mistake(&["--role", "sidecar", "--map-port", "80=1"], "maps no port of a sidecar");

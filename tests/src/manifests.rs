@@ -128,6 +128,20 @@ data:
     )
 }
 
+/// A RateLimit; `spec` is its spec in block style, not indented.
+pub fn rate_limit(name: &str, spec: &str) -> String {
+    let spec = indented(spec);
+    format!(
+        "apiVersion: headgate.dev/v1alpha1
+kind: RateLimit
+metadata: {{ name: {name}, namespace: default }}
+spec:
+{spec}
+---
+"
+    )
+}
+
 fn indented(text: &str) -> String {
     text.trim_matches('\n').lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
 }

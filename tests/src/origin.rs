@@ -8,6 +8,7 @@
 //! | `/healthz` | 200 while well, 503 while ill |
 //! | `/delay/MS` | after so many milliseconds |
 //! | `/status/CODE` | with this status |
+//! | `/failed/COST` | 401, with the header `X-Cost` |
 //! | `/stream/N` | N lines, 100 ms apart, headers at once |
 //! | `/commands` | with `Headgate-*` and `Cache-Tag` headers |
 //! | an upgrade to `websocket` | echoes every message |

@@ -10,9 +10,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use headgate_engine::{Chance, Listening, Plan};
-use headgate_operator::api::openapi::{self, Path};
+use headgate_operator::api::openapi::{self, Method, Path};
 use headgate_operator::api::problem;
 use headgate_operator::status::StatusQuestion;
+use headgate_proxy::Application;
 
 use super::control::Control;
 use crate::explain::{self, Question};
@@ -20,6 +21,7 @@ use crate::explain::{self, Question};
 /// What would happen to a request.
 const EXPLAIN: Path = Path {
     path: "/v1/explain",
+    method: Method::Get,
     summary: "What would happen to a request, step by step",
     parameters: &[
         ("url", true, "The URL of the request"),
@@ -29,6 +31,15 @@ const EXPLAIN: Path = Path {
     errors: &[400, 401, 503],
 };
 
+/// A limit that the application asks by name. The proxy serves it.
+const LIMIT: Path = Path {
+    path: Application::PATH,
+    method: Method::Post(&[("key", "What is limited, a tenant for instance")]),
+    summary: "Whether one more request of a key is within a limit; a refusal is an answer too",
+    parameters: &[("namespace", true, "Namespace of the RateLimit"), ("name", true, "Name of the RateLimit")],
+    errors: &[400, 401, 404, 409, 415, 422, 503],
+};
+
 /// What the pages show. The proxy starts after its pages are known, so its plan comes later.
 #[derive(Clone)]
 pub struct Shown {
@@ -36,6 +47,8 @@ pub struct Shown {
     pub control: Arc<OnceLock<Arc<Control>>>,
     /// Tells the plan in force.
     pub plan: Arc<OnceLock<PlanInForce>>,
+    /// What the application asks.
+    pub application: Application,
 }
 
 /// Tells the plan in force.
@@ -43,14 +56,16 @@ pub type PlanInForce = Box<dyn Fn() -> Arc<Plan> + Send + Sync>;
 
 /// The pages. With a token they need it; without one the address is a loopback address.
 pub fn routes(shown: Shown, token: Option<Arc<str>>) -> Router {
+    let application = shown.application.routes();
     let routes = Router::new()
         .route(openapi::STATUS.path, get(status))
         .route(EXPLAIN.path, get(explain))
         .route(
             openapi::OPENAPI.path,
-            get(|| async { Json(openapi::document(&[openapi::STATUS, EXPLAIN, openapi::OPENAPI])) }),
+            get(|| async { Json(openapi::document(&[openapi::STATUS, EXPLAIN, LIMIT, openapi::OPENAPI])) }),
         )
-        .with_state(shown);
+        .with_state(shown)
+        .merge(application);
     match token {
         Some(token) => routes.layer(middleware::from_fn_with_state(token, authorise)),
         None => routes,

@@ -9,9 +9,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use headgate_operator::hub::{Hub, Publication};
-use headgate_operator::status::{StatusList, Statuses};
+use headgate_operator::status::{Installation, StatusList, Statuses};
 use headgate_operator::world::{Object, ObjectKind, World};
-use headgate_snapshot::{Key, Resource};
+use headgate_snapshot::{Key, Resource, StateUrl};
 use headgate_translate::{AddressPolicy, Kind, ObjectKey, ObjectRef, Options, Problem, Reason, Verdict};
 use parking_lot::Mutex;
 
@@ -108,7 +108,9 @@ impl Control {
     }
 
     fn say(&self, statuses: &mut Statuses, verdicts: &BTreeMap<ObjectRef, Arc<Verdict>>) {
-        statuses.update(verdicts, &self.hub.progress(), &self.controller, &[], clock::timestamp());
+        // There is one proxy, so that nobody counts apart from another one.
+        let installation = Installation { controller: &self.controller, addresses: &[], state: &StateUrl::Memory };
+        statuses.update(verdicts, &self.hub.progress(), installation, clock::timestamp());
     }
 
     /// Every object that headgate governs with its status, as `kubectl get -o json` shows it, and beside them what

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use headgate_proxy::{AccessLog, Config, Frontends};
+use headgate_snapshot::StateUrl;
 use ipnet::IpNet;
 
 /// Runs translation and proxy in one process, with objects from files.
@@ -31,9 +32,14 @@ pub struct Settings {
     #[arg(long, value_name = "FILE")]
     pub admin_token_file: Option<PathBuf>,
 
-    /// Where shared state is kept: memory
-    #[arg(long, value_name = "STORE", default_value = "memory", value_parser = state)]
-    pub state: State,
+    /// Where limits are shared: memory (this process alone), redis://HOST:PORT, rediss://, redis-sentinel:// or
+    /// redis-cluster://. Processes that are told the same share their limits. This release has memory alone
+    #[arg(long, value_name = "URL", default_value = "memory")]
+    pub state: StateUrl,
+
+    /// File with the password of --state. Read again for each connection
+    #[arg(long, value_name = "FILE")]
+    pub state_password_file: Option<PathBuf>,
 
     /// Where the last plan is kept for a restart
     #[arg(long, value_name = "DIR")]
@@ -52,23 +58,6 @@ pub struct Settings {
     pub dns_server: Vec<SocketAddr>,
 }
 
-/// Where shared state is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// In this process.
-    Memory,
-}
-
-fn state(text: &str) -> Result<State, String> {
-    match text {
-        "memory" => Ok(State::Memory),
-        shared if shared.starts_with("redis") => {
-            Err("this release keeps state in memory; leave --state out or write `memory`".to_owned())
-        }
-        _ => Err("write `memory`".to_owned()),
-    }
-}
-
 impl Settings {
     /// The settings of the proxy.
     pub fn proxy(&self, name: &str) -> Config {
@@ -78,7 +67,8 @@ impl Settings {
             tls_listen,
             admin,
             admin_token_file: _,
-            state: State::Memory,
+            state,
+            state_password_file,
             data_dir,
             trusted_proxies,
             access_log,
@@ -86,6 +76,8 @@ impl Settings {
         } = self.clone();
         Config {
             data_dir,
+            state,
+            state_password: state_password_file,
             trusted_proxies,
             access_log,
             dns_servers: dns_server,

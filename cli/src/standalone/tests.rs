@@ -126,6 +126,6 @@ fn standalone_needs_a_token_for_an_admin_address_that_others_reach() {
     let open = parse(&["--admin", "0.0.0.0:9901"]).expect("a command line");
     assert!(open.token().is_err_and(|error| error.to_string().contains("loopback")));
     assert!(parse(&[]).expect("a command line").token().is_ok_and(|token| token.is_none()));
-    let shared = parse(&["--state", "redis://127.0.0.1:6379"]).expect_err("not in this release");
-    assert!(shared.to_string().contains("keeps state in memory"), "{shared}");
+    let nowhere = parse(&["--state", "disk"]).expect_err("no place for state");
+    assert!(nowhere.to_string().contains("write memory, redis://HOST:PORT"), "{nowhere}");
 }

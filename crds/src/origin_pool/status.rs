@@ -1,9 +1,11 @@
 //! What the control plane tells about a pool.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::proxies::{AwayProxy, ProxyCounts};
 
 /// What the control plane tells about a pool.
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
@@ -50,31 +52,6 @@ pub struct OriginPoolStatus {
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["host".into()]))]
     pub hosts: Vec<HostStatus>,
-}
-
-/// How many proxies should enforce an object, and how many do.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ProxyCounts {
-    /// Proxies that are connected, or were lost without goodbye in the last 60 seconds.
-    #[schemars(with = "i32", range(min = 0))]
-    pub expected: u32,
-
-    /// Those of them that have applied this generation.
-    #[schemars(with = "i32", range(min = 0))]
-    pub programmed: u32,
-}
-
-/// A proxy lost without goodbye.
-#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct AwayProxy {
-    /// Name of the proxy.
-    #[schemars(length(max = 253))]
-    pub name: String,
-
-    /// When it was last heard.
-    pub since: Time,
 }
 
 /// One origin, as the proxies see it.

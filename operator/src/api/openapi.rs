@@ -2,29 +2,42 @@
 
 use serde_json::{Map, Value, json};
 
-/// A path that is served, with `GET`.
+/// A path that is served.
 #[derive(Clone, Debug)]
 pub struct Path {
-    /// The path.
+    /// The path. What is in braces is a parameter.
     pub path: &'static str,
+    /// With which method.
+    pub method: Method,
     /// One line about it.
     pub summary: &'static str,
-    /// Its query parameters: name, whether it is required, and one line.
+    /// Its parameters: name, whether it is required, and one line. Those that the path does not have are of the query.
     pub parameters: &'static [(&'static str, bool, &'static str)],
     /// The statuses of its errors, each a problem document.
     pub errors: &'static [u16],
 }
 
+/// How a path is asked.
+#[derive(Clone, Copy, Debug)]
+pub enum Method {
+    /// `GET`.
+    Get,
+    /// `POST` with a JSON object of these texts: name and one line, all of them required.
+    Post(&'static [(&'static str, &'static str)]),
+}
+
 /// Status of all objects.
 pub const STATUS: Path = Path {
     path: "/v1/status",
+    method: Method::Get,
     summary: "A v1 List of every object that headgate governs with its status, and the proxies",
     parameters: &[("namespace", false, "Only objects of this namespace")],
     errors: &[401, 403, 503],
 };
 
 /// This document.
-pub const OPENAPI: Path = Path { path: "/openapi.json", summary: "This document", parameters: &[], errors: &[] };
+pub const OPENAPI: Path =
+    Path { path: "/openapi.json", method: Method::Get, summary: "This document", parameters: &[], errors: &[] };
 
 /// The document about these paths.
 pub fn document(paths: &[Path]) -> Value {
@@ -51,12 +64,13 @@ pub fn document(paths: &[Path]) -> Value {
 }
 
 fn describe(path: &Path) -> Value {
-    let Path { path: _, summary, parameters, errors } = path;
+    let Path { path, method, summary, parameters, errors } = path;
     let parameters: Vec<Value> = parameters
         .iter()
         .map(|(name, required, description)| {
+            let place = if path.contains(&format!("{{{name}}}")) { "path" } else { "query" };
             json!({
-                "name": name, "in": "query", "required": required, "description": description,
+                "name": name, "in": place, "required": required, "description": description,
                 "schema": { "type": "string" },
             })
         })
@@ -75,5 +89,22 @@ fn describe(path: &Path) -> Value {
         });
         responses.insert(error.to_string(), problem);
     }
-    json!({ "get": { "summary": summary, "parameters": parameters, "responses": responses } })
+    let mut asked = json!({ "summary": summary, "parameters": parameters, "responses": responses });
+    match method {
+        Method::Get => json!({ "get": asked }),
+        Method::Post(texts) => {
+            let properties: Map<String, Value> = texts
+                .iter()
+                .map(|(name, description)| {
+                    ((*name).to_owned(), json!({ "type": "string", "description": description }))
+                })
+                .collect();
+            let required: Vec<&str> = texts.iter().map(|(name, _)| *name).collect();
+            let schema = json!({
+                "type": "object", "properties": properties, "required": required, "additionalProperties": false,
+            });
+            asked["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": schema } } });
+            json!({ "post": asked })
+        }
+    }
 }

@@ -75,6 +75,7 @@ async fn permission(
 fn question(kind: Kind, namespace: &str) -> Question {
     let resource = match kind {
         Kind::OriginPool => "originpools",
+        Kind::RateLimit => "ratelimits",
         Kind::GatewayClass => "gatewayclasses",
         Kind::Gateway => "gateways",
         Kind::HttpRoute => "httproutes",

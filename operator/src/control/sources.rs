@@ -219,8 +219,8 @@ fn dependency(kind: ObjectKind) -> Option<Dependency> {
         ObjectKind::Namespace => Some(Dependency::Namespaces),
         ObjectKind::HttpRoute => Some(Dependency::HttpRoutes),
         ObjectKind::Ingress => Some(Dependency::Ingresses),
-        // Each of these is a source of its own.
-        ObjectKind::Secret | ObjectKind::ConfigMap => None,
+        // Nothing depends on a policy, and each of the others is a source of its own.
+        ObjectKind::RateLimit | ObjectKind::Secret | ObjectKind::ConfigMap => None,
     }
 }
 

@@ -22,7 +22,10 @@ impl Setup {
         let start = crate::clock::instant();
         let metrics = Metrics::new(&Registry::new()).expect("names are free");
         let options = Options { addresses: AddressPolicy::Any { denied: Vec::new() }, ..Options::default() };
-        Self { control: Control::new(Arc::new(Hub::default()), options, Own::default(), metrics, start), start }
+        Self {
+            control: Control::new(Arc::new(Hub::default()), options, Own::default(), StateUrl::Memory, metrics, start),
+            start,
+        }
     }
 
     fn tell(&self, source: Source, told: Told) -> Taken {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use headgate_snapshot::{Report, ResourceSet};
+use headgate_snapshot::{Fleet, Report, ResourceSet};
 use tokio::sync::watch;
 
 use super::scope::Scope;
@@ -73,7 +73,7 @@ impl Connection {
     pub fn goodbye(&self) {
         let Link { hub, .. } = &*self.0;
         hub.state.lock().forget(&self.0);
-        hub.announce_report();
+        hub.announce_presence();
     }
 
     /// Starts a subscription for a proxy that says to be at a content version, empty: it has nothing.
@@ -93,6 +93,11 @@ impl Connection {
         Start::Ready(Subscription::new(Arc::clone(&self.0), has))
     }
 
+    /// How many proxies there are, for this one.
+    pub fn fleet(&self) -> Fleet {
+        self.0.hub.state.lock().fleet(&self.0.proxy, &self.0.scope)
+    }
+
     /// What is published for the proxy.
     pub fn published(&self) -> Arc<ResourceSet> {
         Arc::clone(&self.0.hub.state.lock().view(&self.0.scope).set)
@@ -107,7 +112,7 @@ impl Connection {
 impl Drop for Link {
     fn drop(&mut self) {
         if self.hub.state.lock().lose(self) {
-            self.hub.announce_report();
+            self.hub.announce_presence();
         }
     }
 }

@@ -44,6 +44,11 @@ pub struct ProxyProgress {
 }
 
 impl ProxyProgress {
+    /// What the proxy says against a key.
+    fn refusal(&self, key: &Key) -> Option<&Refusal> {
+        self.report.refusals.iter().find(|refusal| refusal.key.as_ref() == Some(key))
+    }
+
     /// Whether the proxy is there, so that what it told last is how it is now.
     pub fn is_present(&self) -> bool {
         self.attendance == Attendance::Present
@@ -92,7 +97,7 @@ impl Progress {
             match proxy.attendance {
                 Attendance::Present => {
                     if changed.is_some_and(|changed| proxy.applied >= changed) {
-                        match proxy.report.refusals.iter().find(|refusal| refusal.key.as_ref() == Some(key)) {
+                        match proxy.refusal(key) {
                             Some(refusal) => standing.refused.push((proxy.name.clone(), refusal.clone())),
                             None => standing.programmed += 1,
                         }
@@ -104,6 +109,16 @@ impl Progress {
             }
         }
         standing
+    }
+
+    /// Names of the proxies that enforce the published resource of a key, in their order.
+    pub fn enforcing(&self, key: &Key) -> impl Iterator<Item = &str> {
+        let changed: Vec<Option<u64>> = self.views.iter().map(|view| view.changed.get(key).copied()).collect();
+        let enforces = move |proxy: &&ProxyProgress| {
+            let has_applied = changed[proxy.view].is_some_and(|changed| proxy.applied >= changed);
+            has_applied && proxy.is_present() && proxy.refusal(key).is_none()
+        };
+        self.proxies.iter().filter(enforces).map(|proxy| proxy.name.as_str())
     }
 
     /// True once every proxy that is there has applied a publication, or refused parts of it. Nobody there: false.

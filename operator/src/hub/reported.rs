@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use headgate_snapshot::{Key, OriginHealth, PoolHealth, Refusal, Report, Trouble};
+use headgate_snapshot::{Key, LimitFigures, LimitRefusals, OriginHealth, PoolHealth, Refusal, Report, Trouble};
 
 use super::Scope;
 
@@ -15,6 +15,8 @@ pub(super) const MOST_KEYS: usize = 65_536;
 const MOST_ORIGINS: usize = 256;
 /// Most troubles of one proxy.
 const MOST_TROUBLES: usize = 16;
+/// Most reasons of refusals of one limit.
+const MOST_LIMIT_REASONS: usize = 8;
 /// Longest sentence, in bytes.
 pub(super) const LONGEST_MESSAGE: usize = 1_024;
 /// Longest reason and longest name of an origin, in bytes.
@@ -24,9 +26,10 @@ const NO_REASON: &str = "Unspecified";
 
 /// A report without what its proxy may not speak of. Of several entries for one key the first counts.
 pub(super) fn within(scope: &Scope, report: Report) -> Report {
-    let Report { proxy, version, mut refusals, mut pools, mut troubles, sequence } = report;
+    let Report { proxy, version, mut refusals, mut pools, mut troubles, sequence, mut limits } = report;
     keep(&mut refusals, scope, |refusal| &refusal.key);
     keep(&mut pools, scope, |pool| &pool.key);
+    keep(&mut limits, scope, |limit| &limit.key);
     troubles.truncate(MOST_TROUBLES);
     for Refusal { key: _, reason, message } in &mut refusals {
         limit(reason, message);
@@ -38,10 +41,16 @@ pub(super) fn within(scope: &Scope, report: Report) -> Report {
             cut(message, LONGEST_MESSAGE);
         }
     }
+    for LimitFigures { key: _, allowed: _, refused, store_away_since: _ } in &mut limits {
+        refused.truncate(MOST_LIMIT_REASONS);
+        for LimitRefusals { reason, requests: _ } in refused {
+            word(reason);
+        }
+    }
     for Trouble { reason, message } in &mut troubles {
         limit(reason, message);
     }
-    Report { proxy, version, refusals, pools, troubles, sequence }
+    Report { proxy, version, refusals, pools, troubles, sequence, limits }
 }
 
 fn keep<T>(entries: &mut Vec<T>, scope: &Scope, key: impl Fn(&T) -> &Option<Key>) {
@@ -51,13 +60,17 @@ fn keep<T>(entries: &mut Vec<T>, scope: &Scope, key: impl Fn(&T) -> &Option<Key>
 }
 
 fn limit(reason: &mut String, message: &mut String) {
+    word(reason);
+    cut(message, LONGEST_MESSAGE);
+}
+
+fn word(reason: &mut String) {
     let is_word = reason.len() <= LONGEST_WORD
         && reason.starts_with(|first: char| first.is_ascii_alphabetic())
         && reason.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     if !is_word {
         NO_REASON.clone_into(reason);
     }
-    cut(message, LONGEST_MESSAGE);
 }
 
 fn cut(text: &mut String, most: usize) {

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use headgate_snapshot::governs::By;
 use headgate_snapshot::resource::Body;
 use headgate_snapshot::rule::Action;
-use headgate_snapshot::{Key, Resource, ResourceSet};
+use headgate_snapshot::{Governs, Key, Resource, ResourceSet};
 use headgate_translate::Kind;
 
 /// Kind of the default listeners.
@@ -21,10 +22,11 @@ pub enum Scope {
     /// Everything: a gateway that serves all Gateways of the class.
     #[default]
     All,
-    /// These Gateways by namespace and name, the routes attached to them, the certificates of their listeners, and
-    /// the pools that those routes lead to. Not the default listeners.
+    /// These Gateways by namespace and name, the routes attached to them, the certificates of their listeners, the
+    /// pools that those routes lead to, and the limits that govern any of it. Not the default listeners.
     Gateways(BTreeSet<(String, String)>),
-    /// What a sidecar of a namespace may know: what is in it, without Gateways and certificates.
+    /// What a sidecar of a namespace may know: what is in it, without Gateways and certificates, and without the limits
+    /// of what gateways receive.
     Namespace(String),
 }
 
@@ -74,7 +76,8 @@ impl Scope {
         match self {
             Self::All => true,
             Self::Gateways(_) => false,
-            Self::Namespace(namespace) => is_of_namespace(key, namespace),
+            // Which limits a sidecar gets depends on content as well.
+            Self::Namespace(namespace) => is_of_namespace(key, namespace) && key.kind != Kind::RateLimit.as_str(),
         }
     }
 }
@@ -93,6 +96,21 @@ fn is_of_namespace(key: &Key, namespace: &str) -> bool {
     key.namespace == namespace && ![SECRET, DEFAULTS, Kind::Gateway.as_str()].contains(&key.kind.as_str())
 }
 
+/// Whether pods have a use for a resource: of the limits, for those that the application asks for by name, and those of
+/// a Service.
+fn is_for_pods(resource: &Resource) -> bool {
+    match &resource.body {
+        Some(Body::RateLimit(limit)) => match limit.governs.as_ref().map(|governs| &governs.by) {
+            Some(Some(By::Targets(targets))) => {
+                targets.targets.iter().any(|target| target.object.as_ref().is_some_and(|key| key.kind == SERVICE))
+            }
+            Some(Some(By::Namespace(_)) | None) => false,
+            None => true,
+        },
+        Some(Body::Gateway(_) | Body::Route(_) | Body::OriginPool(_) | Body::Certificate(_)) | None => true,
+    }
+}
+
 /// Reads only what is of the namespace: keys are sorted by kind, then namespace.
 fn of_namespace(whole: &ResourceSet, namespace: &str) -> ResourceSet {
     let entries = whole.entries();
@@ -104,7 +122,7 @@ fn of_namespace(whole: &ResourceSet, namespace: &str) -> ResourceSet {
             if key.kind != kind || key.namespace != namespace {
                 break;
             }
-            if is_of_namespace(key, namespace) {
+            if is_of_namespace(key, namespace) && is_for_pods(&entry.resource) {
                 part.insert(Key::clone(key), entry.clone());
             }
         }
@@ -126,7 +144,7 @@ fn of_gateways(whole: &ResourceSet, gateways: &BTreeSet<(String, String)>) -> Re
                 let mut attached = route.attachments.iter().filter_map(|attachment| attachment.gateway.as_ref());
                 attached.any(|gateway| gateway.kind == Kind::Gateway.as_str() && is_among(gateway, gateways))
             }
-            Some(Body::OriginPool(_) | Body::Certificate(_)) | None => false,
+            Some(Body::OriginPool(_) | Body::Certificate(_) | Body::RateLimit(_)) | None => false,
         };
         if belongs {
             part.insert(Key::clone(key), entry.clone());
@@ -142,7 +160,30 @@ fn of_gateways(whole: &ResourceSet, gateways: &BTreeSet<(String, String)>) -> Re
             pending.extend(references(&entry.resource));
         }
     }
+    add_limits(&mut part, whole);
     part
+}
+
+/// Adds the limits that govern what is in a part.
+fn add_limits(part: &mut ResourceSet, whole: &ResourceSet) {
+    let first = Key::new(Kind::RateLimit.as_str(), "", "");
+    let of_routes = |(key, entry): (&Arc<Key>, &headgate_snapshot::Entry)| match &entry.resource.body {
+        Some(Body::Route(_)) => Some(key.namespace.clone()),
+        Some(Body::Gateway(_) | Body::OriginPool(_) | Body::Certificate(_) | Body::RateLimit(_)) | None => None,
+    };
+    let namespaces: BTreeSet<String> = part.entries().iter().filter_map(of_routes).collect();
+    for (key, entry) in whole.entries().range(first..).take_while(|(key, _)| key.kind == Kind::RateLimit.as_str()) {
+        let Some(Body::RateLimit(limit)) = &entry.resource.body else { continue };
+        let belongs = match &limit.governs {
+            Some(Governs { hosts: _, by: Some(By::Targets(targets)) }) => {
+                targets.targets.iter().filter_map(|target| target.object.as_ref()).any(|key| part.get(key).is_some())
+            }
+            Some(Governs { hosts: _, by: Some(By::Namespace(_)) | None }) | None => namespaces.contains(&key.namespace),
+        };
+        if belongs {
+            part.insert(Key::clone(key), entry.clone());
+        }
+    }
 }
 
 /// The keys of pools and certificates that a resource cannot be enforced without.
@@ -157,6 +198,6 @@ fn references(resource: &Resource) -> Vec<&Key> {
             backends.flatten().filter_map(|backend| backend.pool.as_ref()).collect()
         }
         Some(Body::OriginPool(pool)) => pool.fallback.iter().collect(),
-        Some(Body::Certificate(_)) | None => Vec::new(),
+        Some(Body::Certificate(_) | Body::RateLimit(_)) | None => Vec::new(),
     }
 }

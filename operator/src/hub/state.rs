@@ -1,6 +1,7 @@
 //! What the hub keeps under its lock, and each change of it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,7 +13,7 @@ use super::connection::Link;
 use super::presence::{Attendance, Presence};
 use super::progress::{Progress, ProxyProgress, ScopeProgress};
 use super::view::View;
-use super::{Doubt, Publication, Scope};
+use super::{Doubt, Publication, Scope, fleet};
 
 /// Most batches of one proxy that wait for its word; of older ones it is not known any more what they were.
 const UNANSWERED: usize = 64;
@@ -28,6 +29,8 @@ pub(super) struct State {
     set: Arc<ResourceSet>,
     holds: Arc<BTreeSet<Key>>,
     pub(super) doubt: Arc<Doubt>,
+    /// Who holds what with how many others may be another since it was told last.
+    shares_changed: bool,
     /// What each scope in use sees of it. Everything is always in use.
     views: BTreeMap<Scope, View>,
     proxies: BTreeMap<String, Proxy>,
@@ -104,6 +107,7 @@ impl Default for State {
             set: Arc::default(),
             holds: Arc::default(),
             doubt: Arc::default(),
+            shares_changed: false,
             views: BTreeMap::from([(Scope::All, View::default())]),
             proxies: BTreeMap::new(),
             connections: 0,
@@ -137,6 +141,10 @@ impl State {
         }
 
         let (upserted, removed) = (upserts.len(), removals.len());
+        let changed = upserts.iter().map(|(key, _)| key).chain(&removals);
+        // What proxies of some Gateways hold follows from routes as well.
+        let by_content = self.views.keys().any(|scope| matches!(scope, Scope::Gateways(_)));
+        self.shares_changed |= changed.into_iter().any(|key| by_content || fleet::is_shared(key));
         // It may change something at a proxy although the set is the same.
         let doubt_changed = *self.doubt != doubt;
         if doubt_changed {
@@ -159,6 +167,11 @@ impl State {
         Publication { sequence: self.sequence, version: self.set.version(), upserts: upserted, removals: removed }
     }
 
+    /// Whether fleets may be others since the last call.
+    pub(super) fn take_shares_changed(&mut self) -> bool {
+        std::mem::take(&mut self.shares_changed)
+    }
+
     /// What a scope sees.
     pub(super) fn view(&mut self, scope: &Scope) -> &mut View {
         let Self { sequence, set, holds, views, .. } = self;
@@ -169,6 +182,25 @@ impl State {
             views.insert(scope.clone(), view);
         }
         views.entry(scope.clone()).or_default()
+    }
+
+    /// Names of the proxies that are expected, each with what it is for.
+    pub(super) fn expected(&self) -> impl Iterator<Item = (&str, &Scope)> {
+        let expected = self.proxies.iter().filter(|(_, proxy)| proxy.presence.attendance.is_expected());
+        expected.map(|(name, proxy)| (name.as_str(), &proxy.scope))
+    }
+
+    /// What a scope in use sees, from a key on.
+    pub(super) fn entries_of(&self, scope: &Scope, first: &Key) -> impl Iterator<Item = (&Arc<Key>, &Entry)> {
+        self.views
+            .get(scope)
+            .into_iter()
+            .flat_map(move |view| view.set.entries().range::<Key, _>((Bound::Included(first), Bound::Unbounded)))
+    }
+
+    /// Whether a scope in use sees a key.
+    pub(super) fn holds_key(&self, scope: &Scope, key: &Key) -> bool {
+        self.views.get(scope).is_some_and(|view| view.set.get(key).is_some())
     }
 
     pub(super) fn connect(&mut self, proxy: &str, scope: Scope, presence: Presence) -> Place {
@@ -265,7 +297,7 @@ impl State {
 
     /// How far every known proxy is.
     pub(super) fn progress(&self) -> Progress {
-        let Self { sequence, set, holds: _, doubt: _, views, proxies, connections: _ } = self;
+        let Self { sequence, set, holds: _, doubt: _, shares_changed: _, views, proxies, connections: _ } = self;
         let positions: BTreeMap<&Scope, (usize, &View)> =
             views.iter().enumerate().map(|(position, (scope, view))| (scope, (position, view))).collect();
         let proxies = proxies.iter().filter_map(|(name, proxy)| {

@@ -1,5 +1,6 @@
 //! Laws of the hub, and its manners towards a single proxy.
 
+mod fleets;
 mod presences;
 mod scopes;
 

@@ -110,6 +110,7 @@ fn item(object: &ObjectRef, now: Option<&Object>, status: Option<&Status>) -> Va
 fn shown(object: &Object) -> Value {
     match object {
         Object::OriginPool(object) => serde_json::to_value(object),
+        Object::RateLimit(object) => serde_json::to_value(object),
         Object::GatewayClass(object) => serde_json::to_value(object),
         Object::Gateway(object) => serde_json::to_value(object),
         Object::HttpRoute(object) => serde_json::to_value(object),

@@ -1,27 +1,21 @@
 //! Status of an OriginPool: its origins as the proxies see them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use headgate_crds::OriginPoolStatus;
 use headgate_crds::conditions::{DEGRADED, READY};
-use headgate_crds::origin_pool::{AwayProxy, HostStatus, OriginStatus};
+use headgate_crds::origin_pool::{HostStatus, OriginStatus};
 use headgate_snapshot::{OriginHealth, PoolHealth};
 use headgate_translate::Verdict;
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::condition::{Draft, programmed, ready, settle, shortened};
-use super::counts;
+use super::proxies::{ENTRIES, away, counts};
 use crate::hub::Standing;
 
 /// Longest message of an origin, in bytes: as the schema says.
 const ORIGIN_MESSAGE: usize = 1024;
-
-/// Most entries of a list in a status.
-const ENTRIES: usize = 64;
-
-/// Most characters of a proxy's name in a status.
-const NAME_CHARACTERS: usize = 253;
 
 /// The status of a pool.
 pub fn status(
@@ -61,21 +55,6 @@ pub fn status(
         origins,
         hosts,
     }
-}
-
-/// The proxies that are not expected any more, the longest away first.
-fn away(standing: &Standing) -> Vec<AwayProxy> {
-    let mut away: Vec<AwayProxy> = standing
-        .away
-        .iter()
-        .map(|(name, since)| AwayProxy { name: name.chars().take(NAME_CHARACTERS).collect(), since: Time(*since) })
-        .collect();
-    // By time, then by name; each name once, as the schema wants it.
-    away.sort_by(|one, other| (one.since.0, &one.name).cmp(&(other.since.0, &other.name)));
-    let mut named = BTreeSet::new();
-    away.retain(|proxy| named.insert(proxy.name.clone()));
-    away.truncate(ENTRIES);
-    away
 }
 
 /// Each origin as the proxy sees it that sees the fewest healthy endpoints.

@@ -1,5 +1,7 @@
 //! Status as users read it.
 
+mod limits;
+
 use std::collections::BTreeSet;
 
 use headgate_crds::conditions::{ACCEPTED, DEGRADED, ENFORCED, PROGRAMMED, READY};
@@ -11,6 +13,9 @@ use crate::hub::{Hub, Subscription};
 
 const EARLY: Timestamp = Timestamp::UNIX_EPOCH;
 const LATE: Timestamp = Timestamp::MAX;
+
+const OURS: Installation<'_> =
+    Installation { controller: "headgate.dev/gateway", addresses: &[], state: &StateUrl::Memory };
 
 fn applied() -> Standing {
     Standing { expected: 1, programmed: 1, ..Standing::default() }
@@ -28,8 +33,8 @@ fn health(origins: &[(&str, u32, u32)]) -> PoolHealth {
 }
 
 fn observe(verdict: &Verdict, standing: &Standing, health: &[&PoolHealth], kind: Kind) -> Status {
-    let observation =
-        Observation { verdict, standing, health, troubles: &[], controller: "headgate.dev/gateway", addresses: &[] };
+    let limit = LimitStanding::default();
+    let observation = Observation { verdict, standing, health, limit: &limit, troubles: &[], installation: OURS };
     status(kind, &observation, None, EARLY).expect("an object of ours")
 }
 
@@ -181,9 +186,9 @@ fn a_transition_time_changes_with_its_status_only() {
         verdict: &verdict,
         standing: &standing,
         health: &[],
+        limit: &LimitStanding::default(),
         troubles: &[],
-        controller: "ours",
-        addresses: &[],
+        installation: OURS,
     };
     let second = status(Kind::OriginPool, &observation, Some(&first), LATE).expect("a status");
     let since =
@@ -201,9 +206,9 @@ fn a_trouble_of_a_proxy_degrades_its_gateway() {
         verdict: &verdict,
         standing: &standing,
         health: &[],
+        limit: &LimitStanding::default(),
         troubles: &[("edge-1", &trouble)],
-        controller: "ours",
-        addresses: &[],
+        installation: OURS,
     };
     let status = status(Kind::Gateway, &observation, None, EARLY).expect("a status");
     let degraded = find(status.conditions(), DEGRADED).map(|condition| condition.message.as_str());
@@ -219,9 +224,9 @@ fn the_status_of_another_controllers_object_is_left_alone() {
         verdict: &verdict,
         standing: &standing,
         health: &[],
+        limit: &LimitStanding::default(),
         troubles: &[],
-        controller: "ours",
-        addresses: &[],
+        installation: OURS,
     };
     assert_eq!(status(Kind::Gateway, &observation, None, EARLY), None);
 }
@@ -294,9 +299,9 @@ fn an_api_server_gets_of_an_ingress_where_it_is_reached_and_of_its_class_nothing
             verdict: &verdict,
             standing: &standing,
             health: &[],
+            limit: &LimitStanding::default(),
             troubles: &[],
-            controller: "ours",
-            addresses: &addresses,
+            installation: Installation { addresses: &addresses, ..OURS },
         };
         let status = status(kind, &observation, None, EARLY).expect("a status");
         assert!(status.shown()["conditions"].is_array());
@@ -360,9 +365,9 @@ impl Scene {
     #[track_caller]
     fn update(&self, statuses: &mut Statuses) -> Vec<String> {
         let progress = self.hub.progress();
-        let changed = statuses.update(&self.verdicts, &progress, "ours", &[], EARLY);
+        let changed = statuses.update(&self.verdicts, &progress, OURS, EARLY);
         let mut anew = Statuses::default();
-        anew.update(&self.verdicts, &progress, "ours", &[], EARLY);
+        anew.update(&self.verdicts, &progress, OURS, EARLY);
         for object in self.verdicts.keys() {
             assert_eq!(statuses.get(object), anew.get(object), "{object}");
         }
@@ -420,7 +425,7 @@ fn a_sidecar_tells_nothing_of_what_is_not_its_own() {
         let connection = hub.connect("proxy", scope, crate::clock::instant());
         connection.report(report.clone());
         let mut statuses = Statuses::default();
-        statuses.update(&verdicts, &hub.progress(), "ours", &[], EARLY);
+        statuses.update(&verdicts, &hub.progress(), OURS, EARLY);
         let degraded = |object: &ObjectRef| {
             let found = find(statuses.get(object).expect("a status").conditions(), DEGRADED);
             found.map_or("-", |condition| condition.reason.as_str()).to_owned()

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tonic::{Status, Streaming};
 
+use super::fleet::FleetBook;
 use super::place::{place, release};
 use super::{PING_PERIOD, Streams};
 use crate::access::{Caller, Denial, Door, ProxyIdentity, Role};
@@ -43,6 +44,7 @@ pub(super) struct Session {
     /// Number of the newest Follow.
     follow: u64,
     following: Following,
+    fleet: FleetBook,
     /// Content version that the proxy says to be at.
     version: String,
     renewal: Option<BoxFuture<'static, Result<Caller, Denial>>>,
@@ -145,6 +147,7 @@ impl Session {
             told: None,
             follow: 0,
             following: Following::Elsewhere,
+            fleet: FleetBook::new(&streams.hub),
             version: String::new(),
             renewal: None,
             unanswered: None,
@@ -167,6 +170,7 @@ impl Session {
                 _ = ticks.tick() => Event::Tick,
                 () = changed(&mut leadership) => Event::News,
                 () = changed(&mut published), if waits => Event::News,
+                () = self.fleet.changed() => Event::News,
                 _ = stopping.wait_for(|stopping| *stopping) => Event::Stopping,
                 () = connection.superseded() => Event::Superseded,
                 () = self.out.closed() => Event::Closed,
@@ -193,7 +197,9 @@ impl Session {
         }
         self.tell_standing(false);
         self.pause();
-        self.begin().await
+        self.begin().await?;
+        self.tell_fleet();
+        Ok(())
     }
 
     fn hear(&mut self, message: Option<Heard>) -> Result<(), End> {
@@ -205,6 +211,7 @@ impl Session {
                 self.follow = follow.number;
                 self.version.clone_from(&follow.version);
                 self.following = Following::Asked(follow);
+                self.fleet.begin();
             }
             Some(Heard::Inventory(inventory)) => {
                 if let Following::Inventory { term } = self.following {
@@ -281,6 +288,16 @@ impl Session {
         let news = self.told.as_ref() != Some(&standing);
         if (news || always) && self.try_say(Said::Standing(standing.clone())) {
             self.told = Some(standing);
+        }
+    }
+
+    /// Tells a proxy that takes configuration from here how many proxies there are.
+    fn tell_fleet(&mut self) {
+        if let Following::Leader { .. } | Following::Spare(_) = self.following {
+            let Self { fleet, connection, out, follow, .. } = self;
+            fleet.tell(connection, |fleet| {
+                out.try_send(Ok(OperatorMessage { message: Some(Said::Fleet(fleet)), follow: *follow })).is_ok()
+            });
         }
     }
 

@@ -67,6 +67,25 @@ fn an_accepted_pool_edited_into_an_invalid_one_keeps_the_accepted_spec() {
 }
 
 #[test]
+fn an_accepted_limit_edited_into_an_invalid_one_keeps_the_accepted_spec() {
+    let limit = |when: &str| {
+        let json = serde_json::json!({
+            "apiVersion": "headgate.dev/v1alpha1", "kind": "RateLimit",
+            "metadata": { "name": "login", "namespace": "default" },
+            "spec": { "when": when, "limit": 5, "period": "1s" },
+        });
+        object(ObjectKind::RateLimit, json)
+    };
+    let mut world = world();
+    world.upsert(limit("true"));
+    let before = world.translate(Timestamp::UNIX_EPOCH);
+    world.upsert(limit("true &&"));
+    assert_eq!(world.translate(Timestamp::UNIX_EPOCH).resources, before.resources);
+    world.remove(ObjectKind::RateLimit, &ObjectKey::new("default", "login"));
+    assert_eq!(world.translate(Timestamp::UNIX_EPOCH).resources, vec![]);
+}
+
+#[test]
 fn addresses_that_are_never_origins_follow_the_world_and_are_the_same_for_every_replica() {
     let slice = |namespace: &str, service: &str, address: &str, port: u16| {
         object(

@@ -21,6 +21,7 @@ fn owned(kind: Kind) -> &'static [&'static str] {
         Kind::OriginPool => {
             &["conditions", "observedGeneration", "proxies", "away", "healthy", "active", "origins", "hosts"]
         }
+        Kind::RateLimit => &["conditions", "observedGeneration", "proxies", "away", "enforcedBy", "lastMinute"],
         Kind::Gateway => &["addresses", "conditions", "listeners"],
         Kind::GatewayClass => &["conditions", "supportedFeatures"],
         Kind::HttpRoute => &["parents"],
@@ -67,7 +68,7 @@ pub fn may_clear(kind: Kind, stored: Option<&Value>, site: &Site) -> bool {
             !site.addresses.is_empty() && written == Some(&json!(load_balancer(&site.addresses)))
         }
         // The whole status is of whoever governs the object now.
-        Kind::Gateway | Kind::GatewayClass | Kind::OriginPool | Kind::IngressClass => false,
+        Kind::Gateway | Kind::GatewayClass | Kind::OriginPool | Kind::RateLimit | Kind::IngressClass => false,
     }
 }
 

@@ -22,7 +22,8 @@ use headgate_snapshot::configuration_client::ConfigurationClient;
 use headgate_snapshot::operator_message::Message as Said;
 use headgate_snapshot::proxy_message::Message as Heard;
 use headgate_snapshot::{
-    Batch, Follow, Hello, Key, OperatorMessage, Ping, Pong, ProxyMessage, ProxyRole, Report, Resource, ResourceSet,
+    Batch, Fleet, Follow, Hello, Key, OperatorMessage, Ping, Pong, ProxyMessage, ProxyRole, Report, Resource,
+    ResourceSet,
 };
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::authentication::v1::{TokenReviewStatus, UserInfo};
@@ -220,6 +221,8 @@ pub struct Proxy {
     out: mpsc::Sender<ProxyMessage>,
     incoming: Streaming<OperatorMessage>,
     pub set: ResourceSet,
+    /// What it was told of how many proxies there are.
+    pub fleets: Vec<Fleet>,
     follows: u64,
 }
 
@@ -236,7 +239,7 @@ impl Proxy {
         let say = |message| ProxyMessage { message: Some(message) };
         out.send(say(Heard::Hello(hello))).await.expect("room");
         let incoming = ConfigurationClient::new(channel).connect(request).await?.into_inner();
-        Ok(Self { out, incoming, set: ResourceSet::default(), follows: 0 })
+        Ok(Self { out, incoming, set: ResourceSet::default(), fleets: Vec::new(), follows: 0 })
     }
 
     /// A gateway that has said hello.
@@ -253,7 +256,7 @@ impl Proxy {
         self.say(Heard::Follow(Follow { term, version: version.to_owned(), number: self.follows })).await;
     }
 
-    /// The next message that is no ping; pings are answered. An end with or without a reason is an error.
+    /// The next message that is neither a ping, which is answered, nor a fleet, which is noted. An end with or without a reason is an error.
     pub async fn message(&mut self) -> Result<Said, Status> {
         loop {
             let message = timeout(LIMIT, self.incoming.message()).await.expect("a message in time")?;
@@ -266,8 +269,17 @@ impl Proxy {
                     let pong = ProxyMessage { message: Some(Heard::Pong(Pong { number })) };
                     let _ = self.out.send(pong).await;
                 }
+                Said::Fleet(fleet) => self.fleets.push(fleet),
                 other => return Ok(other),
             }
+        }
+    }
+
+    /// Waits until it was told of this many proxies, during which no batch may come.
+    pub async fn until_fleet(&mut self, proxies: u32) {
+        while self.fleets.last().is_none_or(|fleet| fleet.proxies != proxies) {
+            let said = self.message().await;
+            assert!(matches!(said, Ok(Said::Standing(_))), "a standing, not {said:?}");
         }
     }
 

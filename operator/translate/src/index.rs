@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use headgate_crds::OriginPool;
-use headgate_crds::gateway_api::ReferenceGrant;
+use headgate_crds::gateway_api::{HttpRoute, ReferenceGrant};
+use headgate_crds::{OriginPool, RateLimit};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
@@ -46,6 +46,11 @@ pub(crate) struct Index {
     pools: BTreeSet<ObjectKey>,
     unreadable_pools: BTreeSet<ObjectKey>,
     last_accepted_pools: Objects<OriginPool>,
+    last_accepted_limits: Objects<RateLimit>,
+    http_routes: Objects<HttpRoute>,
+    unreadable_routes: BTreeSet<ObjectKey>,
+    ingresses: BTreeSet<ObjectKey>,
+    unreadable_ingresses: BTreeSet<ObjectKey>,
     services: Objects<Service>,
     slices: Objects<EndpointSlice>,
     slices_by_service: BTreeMap<ObjectKey, Objects<EndpointSlice>>,
@@ -63,10 +68,10 @@ impl Index {
     pub(crate) fn follow(&mut self, inputs: &Inputs) -> Changed {
         let mut changed = Changed::default();
         changed.follow_names(Table::Pool, &mut self.pools, inputs.origin_pools.keys());
-        let unreadable = inputs.malformed.keys().filter(|object| object.kind == Kind::OriginPool);
-        changed.follow_names(Table::Pool, &mut self.unreadable_pools, unreadable.map(|object| &object.key));
+        changed.follow_names(Table::Pool, &mut self.unreadable_pools, unreadable(inputs, Kind::OriginPool));
         let last_accepted = &inputs.last_accepted.origin_pools;
         changed.follow(Table::LastAcceptedPool, &mut self.last_accepted_pools, last_accepted, Arc::ptr_eq);
+        self.follow_targets(inputs, &mut changed);
         changed.follow(Table::Service, &mut self.services, &inputs.services, Arc::ptr_eq);
         changed.follow(Table::Namespace, &mut self.namespaces, &inputs.namespaces, Arc::ptr_eq);
         self.follow_slices(inputs, &mut changed);
@@ -84,6 +89,19 @@ impl Index {
             };
         }
         changed
+    }
+
+    /// What policies look at. Where there is no policy nobody looks, and nothing is compared.
+    fn follow_targets(&mut self, inputs: &Inputs, changed: &mut Changed) {
+        if inputs.rate_limits.is_empty() {
+            return;
+        }
+        let last_accepted = &inputs.last_accepted.rate_limits;
+        changed.follow(Table::LastAcceptedLimit, &mut self.last_accepted_limits, last_accepted, Arc::ptr_eq);
+        changed.follow(Table::HttpRoute, &mut self.http_routes, &inputs.http_routes, Arc::ptr_eq);
+        changed.follow_names(Table::HttpRoute, &mut self.unreadable_routes, unreadable(inputs, Kind::HttpRoute));
+        changed.follow_names(Table::Ingress, &mut self.ingresses, inputs.ingresses.keys());
+        changed.follow_names(Table::Ingress, &mut self.unreadable_ingresses, unreadable(inputs, Kind::Ingress));
     }
 
     fn follow_slices(&mut self, inputs: &Inputs, changed: &mut Changed) {
@@ -150,6 +168,11 @@ impl Index {
             from_matches && to_matches
         })
     }
+}
+
+/// The objects of a kind that cannot be read.
+fn unreadable(inputs: &Inputs, kind: Kind) -> impl Iterator<Item = &ObjectKey> {
+    inputs.malformed.keys().filter(move |object| object.kind == kind).map(|object| &object.key)
 }
 
 /// The Service that an EndpointSlice is of.

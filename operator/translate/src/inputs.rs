@@ -10,8 +10,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use headgate_crds::OriginPool;
 use headgate_crds::gateway_api::{Gateway, GatewayClass, HttpRoute, ReferenceGrant};
+use headgate_crds::{OriginPool, RateLimit};
 use headgate_snapshot::AddressRules;
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -60,12 +60,21 @@ pub enum Kind {
     Ingress,
     /// `headgate.dev` OriginPool.
     OriginPool,
+    /// `headgate.dev` RateLimit.
+    RateLimit,
 }
 
 impl Kind {
     /// All kinds, in their order.
-    pub const ALL: [Self; 6] =
-        [Self::GatewayClass, Self::Gateway, Self::HttpRoute, Self::IngressClass, Self::Ingress, Self::OriginPool];
+    pub const ALL: [Self; 7] = [
+        Self::GatewayClass,
+        Self::Gateway,
+        Self::HttpRoute,
+        Self::IngressClass,
+        Self::Ingress,
+        Self::OriginPool,
+        Self::RateLimit,
+    ];
 
     /// The kind as manifests write it.
     pub fn as_str(self) -> &'static str {
@@ -76,6 +85,7 @@ impl Kind {
             Self::IngressClass => "IngressClass",
             Self::Ingress => "Ingress",
             Self::OriginPool => "OriginPool",
+            Self::RateLimit => "RateLimit",
         }
     }
 }
@@ -185,6 +195,8 @@ pub struct Inputs {
     pub now: Timestamp,
     /// OriginPools.
     pub origin_pools: Objects<OriginPool>,
+    /// RateLimits.
+    pub rate_limits: Objects<RateLimit>,
     /// GatewayClasses.
     pub gateway_classes: Objects<GatewayClass>,
     /// Gateways.
@@ -224,6 +236,8 @@ pub struct Inputs {
 pub struct LastAccepted {
     /// OriginPools.
     pub origin_pools: Objects<OriginPool>,
+    /// RateLimits.
+    pub rate_limits: Objects<RateLimit>,
 }
 
 /// Claims of hosts. The key is the host as written, in lower case: `shop.example.com`, `*.example.com` or `*`.

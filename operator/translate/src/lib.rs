@@ -1,8 +1,8 @@
 //! Pure translation: Kubernetes objects in, keyed resources and verdicts out.
 //!
 //! ```text
-//! Inputs -> classes -> pools -> Gateways -> HTTPRoutes -> Ingresses -> Services and Secrets that these refer to
-//!        -> malformed objects -> hosts -> default listeners -> Translation
+//! Inputs -> classes -> pools -> Gateways -> HTTPRoutes -> Ingresses -> limits -> Services and Secrets that these refer
+//!        to -> malformed objects -> hosts -> default listeners -> Translation
 //! ```
 //!
 //! [`Translator::translate`] is the table of contents: each step judges one kind and emits its resources. Steps only
@@ -22,7 +22,9 @@ mod class;
 mod condition;
 mod default_listeners;
 mod filter;
+mod findings;
 mod gateway;
+mod governs;
 mod host;
 mod host_claim;
 mod http_route;
@@ -35,6 +37,7 @@ mod matching;
 mod memo;
 mod origin_pool;
 mod output;
+mod rate_limit;
 mod rule;
 mod time;
 mod verdict;
@@ -59,6 +62,7 @@ use ingress::Ingresses;
 use matching::Expressions;
 use origin_pool::{Pools, ServicePools};
 use output::Output;
+use rate_limit::Limits;
 use view::{Need, View};
 
 /// Everything that follows from the inputs.
@@ -94,6 +98,7 @@ pub struct Translator {
     pools: Pools,
     routes: Routes,
     ingresses: Ingresses,
+    limits: Limits,
     service_pools: ServicePools,
     expressions: Expressions,
 }
@@ -104,8 +109,18 @@ impl Translator {
         if self.options != inputs.options || self.unread != inputs.unread {
             *self = Self { options: inputs.options.clone(), unread: inputs.unread.clone(), ..Self::default() };
         }
-        let Self { options: _, unread: _, index, gateways, pools, routes, ingresses, service_pools, expressions } =
-            self;
+        let Self {
+            options: _,
+            unread: _,
+            index,
+            gateways,
+            pools,
+            routes,
+            ingresses,
+            limits,
+            service_pools,
+            expressions,
+        } = self;
         let mut changed = index.follow(inputs);
         let view = View::new(inputs, index);
         let mut out = Output::default();
@@ -115,6 +130,7 @@ impl Translator {
         gateway::lower(inputs, &classes, &view, &mut changed, gateways, &mut out);
         http_route::lower(inputs, gateways, &view, &changed, (routes, expressions), &mut out);
         let ingress_certificates = ingress::lower(inputs, &classes, &view, &changed, ingresses, &mut out);
+        rate_limit::lower(inputs, gateways, &view, &changed, limits, &mut out);
         // After all that refer to Services and Secrets.
         origin_pool::lower_services(inputs, &view, &changed, service_pools, &mut out);
         certificate::lower(index, &mut out);

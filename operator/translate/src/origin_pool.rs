@@ -11,7 +11,6 @@
 
 mod address;
 mod fallback;
-mod findings;
 mod health_check;
 mod origin;
 mod service;

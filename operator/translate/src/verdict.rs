@@ -29,7 +29,7 @@ pub enum Reason {
     Invalid,
     /// An address that this installation does not allow as an origin.
     AddressNotAllowed,
-    /// A value that the Gateway API allows and headgate does not support.
+    /// A value that the schema allows and headgate does not support.
     UnsupportedValue,
     /// Filters that cannot be combined.
     IncompatibleFilters,

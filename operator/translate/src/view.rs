@@ -8,14 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
-use headgate_crds::OriginPool;
+use headgate_crds::gateway_api::HttpRoute;
+use headgate_crds::{OriginPool, RateLimit};
 use headgate_snapshot::changes;
 use k8s_openapi::api::core::v1::{Namespace, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 use crate::certificate::{ConfigMapContents, SecretContents};
 use crate::index::{Index, Referrer, Target};
-use crate::inputs::{AddressPolicy, Dependency, Inputs, ObjectKey, Reference, ReferredKind};
+use crate::inputs::{AddressPolicy, Dependency, Inputs, Kind, ObjectKey, ObjectRef, Reference, ReferredKind};
 
 /// What can be looked at, each by a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,6 +25,12 @@ pub(crate) enum Table {
     Pool,
     /// An OriginPool as last accepted.
     LastAcceptedPool,
+    /// A RateLimit as last accepted.
+    LastAcceptedLimit,
+    /// An HTTPRoute as it is written, or whether there is one that cannot be read.
+    HttpRoute,
+    /// Whether an Ingress exists, readable or not.
+    Ingress,
     /// A Gateway as routes see it.
     Gateway,
     /// A Service.
@@ -46,7 +53,9 @@ impl Table {
         let one = |kind| Dependency::One(Reference { kind, key: ObjectKey::new(namespace, name) });
         match self {
             Self::Pool => Some(Dependency::OriginPools),
-            Self::LastAcceptedPool => None,
+            Self::LastAcceptedPool | Self::LastAcceptedLimit => None,
+            Self::HttpRoute => Some(Dependency::HttpRoutes),
+            Self::Ingress => Some(Dependency::Ingresses),
             Self::Gateway => Some(Dependency::Gateways),
             Self::Service => Some(Dependency::Services),
             Self::Slices => Some(Dependency::EndpointSlices),
@@ -211,6 +220,27 @@ impl<'a> View<'a> {
     pub(crate) fn last_accepted_pool(&self, key: &ObjectKey) -> Option<&'a Arc<OriginPool>> {
         self.look(Table::LastAcceptedPool, key);
         self.inputs.last_accepted.origin_pools.get(key)
+    }
+
+    pub(crate) fn last_accepted_limit(&self, key: &ObjectKey) -> Option<&'a Arc<RateLimit>> {
+        self.look(Table::LastAcceptedLimit, key);
+        self.inputs.last_accepted.rate_limits.get(key)
+    }
+
+    pub(crate) fn http_route(&self, key: &ObjectKey) -> Option<&'a HttpRoute> {
+        self.look(Table::HttpRoute, key);
+        self.inputs.http_routes.get(key).map(|route| &**route)
+    }
+
+    /// Whether an object is there that cannot be read: what was known of it stays in force.
+    pub(crate) fn is_unreadable(&self, table: Table, kind: Kind, key: &ObjectKey) -> bool {
+        self.look(table, key);
+        self.inputs.malformed.contains_key(&ObjectRef::new(kind, key.clone()))
+    }
+
+    pub(crate) fn has_ingress(&self, key: &ObjectKey) -> bool {
+        self.look(Table::Ingress, key);
+        self.inputs.ingresses.contains_key(key)
     }
 
     pub(crate) fn service(&self, key: &ObjectKey) -> Option<&'a Service> {

@@ -11,6 +11,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use headgate_snapshot::Key;
+use headgate_snapshot::governs::By;
+use headgate_snapshot::resource::Body;
 use headgate_translate::{Dependency, Inputs, Kind, ObjectKey, ObjectRef, REFERRED, Reason, Translator, translate};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
@@ -167,6 +169,7 @@ fn governed(inputs: &Inputs) -> Vec<ObjectRef> {
             Kind::IngressClass => inputs.ingress_classes.keys().collect(),
             Kind::Ingress => inputs.ingresses.keys().collect(),
             Kind::OriginPool => inputs.origin_pools.keys().collect(),
+            Kind::RateLimit => inputs.rate_limits.keys().collect(),
         };
         objects.extend(keys.into_iter().map(|key| ObjectRef::new(kind, key.clone())));
     }
@@ -320,6 +323,22 @@ proptest! {
     }
 
     #[test]
+    fn a_limit_governs_nothing_but_what_its_namespace_has(documents in any_odd_world()) {
+        let translation = translate(&world::of(documents));
+        for resource in &translation.resources {
+            let (Some(key), Some(Body::RateLimit(limit))) = (&resource.key, &resource.body) else { continue };
+            let namespaces: Vec<&str> = match limit.governs.as_ref().and_then(|governs| governs.by.as_ref()) {
+                Some(By::Namespace(namespace)) => vec![namespace],
+                Some(By::Targets(targets)) => {
+                    targets.targets.iter().map(|target| target.object.as_ref().expect("a key").namespace.as_str()).collect()
+                }
+                None => Vec::new(),
+            };
+            prop_assert!(namespaces.iter().all(|namespace| *namespace == key.namespace), "{:?}", resource);
+        }
+    }
+
+    #[test]
     fn every_resource_has_a_key_of_its_own_and_is_sorted(documents in any_odd_world()) {
         let translation = translate(&world::of(documents));
         let keys: Vec<_> = translation.resources.iter().map(|resource| resource.key.clone()).collect();
@@ -353,5 +372,5 @@ fn what_an_edit_does_not_touch_keeps_its_allocations() {
     // Gateways, and the listeners of no object, are lowered each time.
     assert_eq!(made_anew, ["Defaults/listeners", "Gateway/bystander/gate", "HTTPRoute/bystander/route-7"]);
     let verdicts = first.verdicts.values().zip(second.verdicts.values());
-    assert_eq!(verdicts.filter(|(one, other)| Arc::ptr_eq(one, other)).count(), 1 + 20);
+    assert_eq!(verdicts.filter(|(one, other)| Arc::ptr_eq(one, other)).count(), 2 + 20);
 }

@@ -5,23 +5,31 @@ use std::sync::Arc;
 
 use crate::chance::Chance;
 use crate::exchange::Exchange;
+use crate::facts::Facts;
+use crate::frontend::FrontendId;
+use crate::matcher::Request;
 use crate::plan::{Matched, Plan};
+use crate::rate_limit::{Limited, Limits, Screened, Screening};
 use crate::reason::Reason;
 use crate::redirect::Place;
 use crate::retry::Replay;
 use crate::route::Action;
+use crate::time::EpochMillis;
 
 /// What can be enforced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
+    /// Limits on requests.
+    RateLimit,
     /// The rule's action: a redirect, or an origin of a pool.
     OriginPool,
 }
 
 /// The order of enforcement: the first policy that decides ends it.
 ///
-/// The origin comes last, since it always decides: whatever may spare it a request has to come before it.
-pub const ORDER: [Policy; 1] = [Policy::OriginPool];
+/// Limits come first: what they refuse shall cost nothing more. The origin comes last, since it always decides:
+/// whatever may spare it a request has to come before it.
+pub const ORDER: [Policy; 2] = [Policy::RateLimit, Policy::OriginPool];
 
 /// What happens to a request.
 #[derive(Debug)]
@@ -34,6 +42,11 @@ pub enum Decision {
         /// The header.
         location: String,
     },
+    /// A limit refuses the request.
+    Limited(Box<Limited>),
+    /// A limit has to ask the store: [`Screening::question`] says what. Once [`Screening::answer`] has the answer, the
+    /// request is decided again, and goes on where it stopped.
+    Ask,
     /// An origin is asked. Boxed, since it lives as long as the request and moves often at its begin.
     Forward(Box<Exchange>),
 }
@@ -41,16 +54,38 @@ pub enum Decision {
 /// What a request brings along to the policies.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival<'a> {
+    /// What it says, and who sent it.
+    pub facts: Facts<'a>,
     /// Where it came in.
-    pub place: Place<'a>,
+    pub frontend: FrontendId,
+    /// The port that the client reached.
+    pub port: u16,
     /// Whether it may be sent again.
     pub replay: Replay,
+    /// Where counters are kept.
+    pub limits: &'a Limits,
+    /// When it came in; after an answer of the store, now.
+    pub now: EpochMillis,
+}
+
+impl<'a> Arrival<'a> {
+    fn place(&self) -> Place<'a> {
+        let Facts { request: Request { host, path, query, .. }, scheme, .. } = self.facts;
+        Place { scheme, host, port: self.port, path, query }
+    }
 }
 
 impl Matched {
     /// Asks each policy in turn. The match goes into the exchange, where one follows.
-    pub fn decide(self, plan: &Arc<Plan>, arrival: &Arrival<'_>, chance: &mut Chance) -> Result<Decision, Reason> {
-        let decided = ORDER.iter().try_fold(self, |matched, policy| matched.enforce(*policy, plan, arrival, chance));
+    pub fn decide(
+        self,
+        plan: &Arc<Plan>,
+        arrival: &Arrival<'_>,
+        screening: &mut Screening,
+        chance: &mut Chance,
+    ) -> Result<Decision, Reason> {
+        let decided =
+            ORDER.iter().try_fold(self, |matched, policy| matched.enforce(*policy, plan, arrival, screening, chance));
         // An order without the last policy has nothing that leads to an origin.
         decided.break_value().unwrap_or(Err(Reason::RefNotResolved))
     }
@@ -61,17 +96,26 @@ impl Matched {
         policy: Policy,
         plan: &Arc<Plan>,
         arrival: &Arrival<'_>,
+        screening: &mut Screening,
         chance: &mut Chance,
     ) -> ControlFlow<Result<Decision, Reason>, Self> {
         match policy {
+            Policy::RateLimit => {
+                let governing = || plan.governing(arrival.frontend, arrival.facts.request.host, &self);
+                match screening.screen(governing, &arrival.facts, arrival.limits, arrival.now) {
+                    Screened::Passed => ControlFlow::Continue(self),
+                    Screened::Refused(limited) => ControlFlow::Break(Ok(Decision::Limited(Box::new(limited)))),
+                    Screened::Asks => ControlFlow::Break(Ok(Decision::Ask)),
+                }
+            }
             Policy::OriginPool => ControlFlow::Break(self.act(plan, arrival, chance)),
         }
     }
 
-    fn act(self, plan: &Arc<Plan>, arrival: &Arrival<'_>, chance: &mut Chance) -> Result<Decision, Reason> {
+    pub(crate) fn act(self, plan: &Arc<Plan>, arrival: &Arrival<'_>, chance: &mut Chance) -> Result<Decision, Reason> {
         match &self.rule().action {
             Action::Redirect(redirect) => {
-                let location = redirect.location(&arrival.place, self.prefix_length());
+                let location = redirect.location(&arrival.place(), self.prefix_length());
                 Ok(Decision::Redirect { status: redirect.status(), location })
             }
             Action::Split(split) => {

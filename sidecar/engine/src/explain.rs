@@ -33,7 +33,7 @@ pub struct Explanation {
 /// One decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
-    /// What is decided: `listener`, `route`, `match`, `originPool`.
+    /// What is decided: `listener`, `route`, `match`, `rateLimit`, `originPool`.
     pub stage: String,
     /// What was chosen.
     pub chosen: String,
@@ -116,13 +116,13 @@ impl Plan {
         steps.push(match_step(&matched));
         let outcome = ORDER.iter().find_map(|policy| {
             let (step, outcome) = self.explain_policy(*policy, &matched, request, arrival, &mut chance);
-            steps.push(step);
+            steps.extend(step);
             outcome
         });
         Explanation { steps, outcome: outcome.unwrap_or_else(|| Outcome::answered(Reason::RefNotResolved)) }
     }
 
-    /// What a policy decides, no outcome where it lets the request pass on to the next.
+    /// What a policy decides, no step where the request meets none, no outcome where it passes on to the next.
     fn explain_policy(
         self: &Arc<Self>,
         policy: Policy,
@@ -130,13 +130,28 @@ impl Plan {
         request: &Request<'_>,
         arrival: &Arrival<'_>,
         chance: &mut Chance,
-    ) -> (Step, Option<Outcome>) {
+    ) -> (Option<Step>, Option<Outcome>) {
         match policy {
+            Policy::RateLimit => (self.explain_limits(matched, arrival), None),
             Policy::OriginPool => {
                 let (step, outcome) = self.explain_origin(matched, request, arrival, chance);
-                (step, Some(outcome))
+                (Some(step), Some(outcome))
             }
         }
+    }
+
+    /// The limits that govern a request, in the order of enforcement. Nothing is counted.
+    fn explain_limits(&self, matched: &Matched, arrival: &Arrival<'_>) -> Option<Step> {
+        let governing = self.governing(arrival.frontend, arrival.facts.request.host, matched);
+        if governing.is_empty() {
+            return None;
+        }
+        let why = governing.iter().map(|limit| {
+            let applies = if limit.applies(&arrival.facts) { "" } else { "does not apply to this request: " };
+            format!("{}: {applies}{}", limit.key(), limit.describe())
+        });
+        let chosen = format!("{} limit(s), in this order", governing.len());
+        Some(Step { stage: "rateLimit".to_owned(), chosen, why: why.collect() })
     }
 
     fn explain_origin(
@@ -147,12 +162,14 @@ impl Plan {
         chance: &mut Chance,
     ) -> (Step, Outcome) {
         let mut step = Step { stage: "originPool".to_owned(), chosen: "none".to_owned(), why: self.backends(matched) };
-        let mut exchange = match matched.clone().decide(self, arrival, chance) {
+        let mut exchange = match matched.clone().act(self, arrival, chance) {
             Ok(Decision::Forward(exchange)) => exchange,
             Ok(Decision::Redirect { status, location }) => {
                 "redirect".clone_into(&mut step.chosen);
                 return (step, Outcome::Redirected { status, location });
             }
+            // Limits come before, and are told of without being asked.
+            Ok(Decision::Limited(_) | Decision::Ask) => return (step, Outcome::answered(Reason::RateLimited)),
             Err(reason) => return (step, Outcome::answered(reason)),
         };
         let asked = exchange.pool().clone();

@@ -14,6 +14,7 @@ use headgate_snapshot::Key;
 
 use crate::host::{HostMap, HostRank, normalise_pattern};
 use crate::matcher::Request;
+use crate::rate_limit::Entrance;
 use crate::refusal::Mistake;
 use crate::route::Route;
 use crate::table::{Found, HostTable};
@@ -259,6 +260,12 @@ impl Frontend {
     /// The listeners that a host belongs to, none where only the default ones are left.
     pub(crate) fn group(&self, host: &str) -> Option<&Arc<Group>> {
         self.groups.matching(host).next().map(|(_, group)| group)
+    }
+
+    /// The listeners that a host comes in by: those that it belongs to, and the default ones.
+    pub(crate) fn entrances(&self, host: &str) -> Vec<Entrance> {
+        let groups = self.group(host).into_iter().chain(&self.defaults);
+        groups.flat_map(|group| group.listeners.iter().cloned()).collect()
     }
 
     pub(crate) fn route(&self, request: &Request<'_>) -> Option<Placed<'_>> {

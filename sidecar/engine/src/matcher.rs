@@ -89,7 +89,9 @@ impl Conditions {
                     .any(|value| value.to_str().is_ok_and(|value| expected.is_met_by(value)))
             })
             && self.query.iter().all(|(name, expected)| {
-                parameter(request.query.unwrap_or_default(), name).is_some_and(|value| expected.is_met_by(&value))
+                parameters(request.query.unwrap_or_default(), name)
+                    .next()
+                    .is_some_and(|value| expected.is_met_by(&value))
             })
     }
 }
@@ -104,12 +106,18 @@ pub(crate) fn expression(pattern: &str, field: &str) -> Result<Expression, Mista
     Expression::new(pattern).map_err(|error| Mistake::invalid(field, format!("`{pattern}` {error}")))
 }
 
-/// The first value of a parameter, decoded as forms are.
-fn parameter<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
-    query.split('&').find_map(|pair| {
+/// The values of a parameter, decoded as forms are.
+pub(crate) fn parameters<'a>(query: &'a str, name: &str) -> impl Iterator<Item = Cow<'a, str>> {
+    query.split('&').filter_map(move |pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         (decoded(key) == name).then(|| decoded(value))
     })
+}
+
+/// The names of all parameters.
+pub(crate) fn parameter_names(query: &str) -> impl Iterator<Item = Cow<'_, str>> {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    pairs.map(|pair| decoded(pair.split_once('=').map_or(pair, |(name, _)| name)))
 }
 
 fn decoded(text: &str) -> Cow<'_, str> {

@@ -13,20 +13,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use headgate_snapshot::resource::Body;
-use headgate_snapshot::{ADDRESS_POLICY, Certificate, Key, PoolHealth, Refusal, Resource, ResourceSet};
+use headgate_snapshot::{
+    ADDRESS_POLICY, Certificate, Key, LimitFigures, PoolHealth, RATE_LIMIT, Refusal, Resource, ResourceSet,
+};
 
 use crate::frontend::{FrontendId, Frontends, Listener, Listening, Placed, Reattachment, compile_gateway};
 use crate::matcher::Request;
 use crate::pool::Pool;
+use crate::rate_limit::{Governing, LimitIndex, Limits, RateLimit};
 use crate::reason::Reason;
 use crate::refusal::Mistake;
 use crate::resolve::Resolutions;
 use crate::route::{Action, Backend, Route, Rule};
 use crate::shared_map::SharedMap;
 use crate::table::{Candidate, Found};
+use crate::time::EpochMillis;
 
 /// Features that a resource may require of this release.
-pub const FEATURES: [&str; 1] = [ADDRESS_POLICY];
+pub const FEATURES: [&str; 2] = [ADDRESS_POLICY, RATE_LIMIT];
 
 /// What compiling needs beside the resources.
 pub struct Context<'a> {
@@ -34,6 +38,8 @@ pub struct Context<'a> {
     pub listening: Listening,
     /// What DNS names stand for now.
     pub resolutions: &'a Resolutions,
+    /// Where counters are kept.
+    pub limits: &'a Limits,
     /// Says what is wrong with a certificate. TLS is the adapter's, refusing is the plan's.
     pub check_certificate: &'a dyn Fn(&Certificate) -> Result<(), String>,
 }
@@ -47,6 +53,8 @@ pub struct Plan {
     routes: SharedMap<Arc<Key>, Arc<Route>>,
     pools: SharedMap<Arc<Key>, Arc<Pool>>,
     certificates: SharedMap<Arc<Key>, Arc<Certificate>>,
+    limits: SharedMap<Arc<Key>, Arc<RateLimit>>,
+    limit_index: Option<Arc<LimitIndex>>,
     frontends: Frontends,
     refusals: BTreeMap<Key, Mistake>,
 }
@@ -108,12 +116,16 @@ impl Plan {
             routes: previous.routes.clone(),
             pools: previous.pools.clone(),
             certificates: previous.certificates.clone(),
+            limits: previous.limits.clone(),
+            limit_index: previous.limit_index.clone(),
             frontends: previous.frontends.clone(),
             refusals: previous.refusals.clone(),
         };
         let mut reattachments = Vec::new();
+        let mut changes_limits = false;
         for (key, entry) in resources.changes_since(&previous.resources) {
             plan.refusals.remove(key);
+            let before = plan.limits.get(key).cloned();
             let outcome = if let Some(entry) = entry {
                 plan.put(key, &entry.resource, context, &mut reattachments)
             } else {
@@ -123,11 +135,20 @@ impl Plan {
             if let Err(mistake) = outcome {
                 plan.refusals.insert(key.clone(), mistake);
             }
+            changes_limits |= match (&before, plan.limits.get(key)) {
+                (Some(before), Some(after)) => !Arc::ptr_eq(before, after),
+                (None, None) => false,
+                (Some(_), None) | (None, Some(_)) => true,
+            };
         }
         if plan.gateways != previous.gateways && !plan.frontends.replace(&plan.gateways) {
             reattachments = plan.all_attachments();
         }
         plan.frontends.reattach(&reattachments);
+        if changes_limits {
+            let index = || Arc::new(LimitIndex::new(plan.limits.values()));
+            plan.limit_index = (!plan.limits.is_empty()).then(index);
+        }
         plan
     }
 
@@ -192,6 +213,24 @@ impl Plan {
         self.pools.get(key)
     }
 
+    /// One limit.
+    pub fn limit(&self, key: &Key) -> Option<&Arc<RateLimit>> {
+        self.limits.get(key)
+    }
+
+    /// All limits in the order of their keys.
+    pub fn limits(&self) -> Vec<&Arc<RateLimit>> {
+        let mut limits: Vec<&Arc<RateLimit>> = self.limits.values().collect();
+        limits.sort_unstable_by_key(|limit| limit.key());
+        limits
+    }
+
+    /// The limits that govern a request, in the order of enforcement.
+    pub(crate) fn governing(&self, frontend: FrontendId, host: &str, matched: &Matched) -> Governing {
+        let Some(index) = &self.limit_index else { return Governing::new() };
+        index.find(host, matched, || self.frontends.get(frontend).map(|at| at.entrances(host)).unwrap_or_default())
+    }
+
     /// All pools in the order of their keys.
     pub fn pools(&self) -> Vec<&Arc<Pool>> {
         let mut pools: Vec<&Arc<Pool>> = self.pools.values().collect();
@@ -214,6 +253,14 @@ impl Plan {
     /// Health of every pool, for reports.
     pub fn health(&self) -> Vec<PoolHealth> {
         self.pools().into_iter().map(|pool| pool.report()).collect()
+    }
+
+    /// Figures of every limit that was asked in the last minute, or whose store is away, for reports.
+    pub fn limit_figures(&self, limits: &Limits, now: EpochMillis) -> Vec<LimitFigures> {
+        let figures = self.limits().into_iter().map(|limit| limit.figures(limits, now));
+        let is_told =
+            |figures: &LimitFigures| figures.allowed > 0 || !figures.refused.is_empty() || figures.store_away_since > 0;
+        figures.filter(is_told).collect()
     }
 
     /// Compiles one resource and puts it in place of the last one of its key.
@@ -243,6 +290,10 @@ impl Plan {
                 let old = self.routes.insert(Arc::new(key.clone()), new.clone());
                 reattachments.push(Reattachment { old, new: Some(new) });
             }
+            Body::RateLimit(limit) => {
+                let limit = RateLimit::compile(key, limit, context.limits)?;
+                self.limits.insert(Arc::new(key.clone()), Arc::new(limit));
+            }
             Body::OriginPool(pool) => {
                 let previous = self.pools.get(key).cloned();
                 let pool = Arc::new(Pool::compile(key, pool, previous.as_deref(), context.resolutions)?);
@@ -270,6 +321,9 @@ impl Plan {
         }
         if !matches!(kept, Some(Body::Certificate(_))) {
             self.certificates.remove(key);
+        }
+        if !matches!(kept, Some(Body::RateLimit(_))) {
+            self.limits.remove(key);
         }
         if !matches!(kept, Some(Body::Route(_)))
             && let Some(old) = self.routes.remove(key)

@@ -19,6 +19,10 @@ pub enum Reason {
     BodyTooLarge,
     /// The client did not finish sending its request in time.
     RequestTimeout,
+    /// The client has sent more than a limit lets pass.
+    RateLimited,
+    /// A limit cannot be checked, and says that nothing passes then.
+    StoreUnavailable,
     /// Every endpoint of the pool is unhealthy, or there is none.
     NoHealthyOrigin,
     /// The proxy has as much to do as it can.
@@ -39,13 +43,15 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, for metrics that show a zero before the first event.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::NoRoute,
         Self::Misdirected,
         Self::BadRequest,
         Self::HeadersTooLarge,
         Self::BodyTooLarge,
         Self::RequestTimeout,
+        Self::RateLimited,
+        Self::StoreUnavailable,
         Self::NoHealthyOrigin,
         Self::Overloaded,
         Self::Draining,
@@ -65,6 +71,8 @@ impl Reason {
             Self::HeadersTooLarge => "HeadersTooLarge",
             Self::BodyTooLarge => "BodyTooLarge",
             Self::RequestTimeout => "RequestTimeout",
+            Self::RateLimited => "RateLimited",
+            Self::StoreUnavailable => "StoreUnavailable",
             Self::NoHealthyOrigin => "NoHealthyOrigin",
             Self::Overloaded => "Overloaded",
             Self::Draining => "Draining",
@@ -85,7 +93,8 @@ impl Reason {
             Self::HeadersTooLarge => 431,
             Self::BodyTooLarge => 413,
             Self::RequestTimeout => 408,
-            Self::NoHealthyOrigin | Self::Overloaded | Self::Draining => 503,
+            Self::RateLimited => 429,
+            Self::StoreUnavailable | Self::NoHealthyOrigin | Self::Overloaded | Self::Draining => 503,
             Self::ConnectFailed | Self::OriginReset | Self::OriginProtocol => 502,
             Self::OriginTimeout => 504,
             Self::RefNotResolved => 500,
@@ -101,6 +110,8 @@ impl Reason {
             Self::HeadersTooLarge => "The headers are too large",
             Self::BodyTooLarge => "The body is too large",
             Self::RequestTimeout => "The request took too long to arrive",
+            Self::RateLimited => "Too many requests",
+            Self::StoreUnavailable => "Limits cannot be checked",
             Self::NoHealthyOrigin => "No healthy origin",
             Self::Overloaded => "Too much to do at the moment",
             Self::Draining => "This proxy is about to stop",
@@ -121,6 +132,8 @@ impl Reason {
             Self::HeadersTooLarge => "The request's headers exceed what is accepted here. Send fewer or shorter ones.",
             Self::BodyTooLarge => "The request's body exceeds what is accepted here. Send a smaller one.",
             Self::RequestTimeout => "The request did not arrive completely in time. Send it again.",
+            Self::RateLimited => "More requests came than are allowed. Wait as long as Retry-After says.",
+            Self::StoreUnavailable => "Whether the request is within its limits cannot be told now. Try again soon.",
             Self::NoHealthyOrigin => "No server behind this address is healthy at the moment. Try again soon.",
             Self::Overloaded => "The proxy takes no more requests at the moment. Try again soon.",
             Self::Draining => "The proxy is about to stop and takes no new requests. Send the request again.",

@@ -19,3 +19,21 @@ impl Millis {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 }
+
+/// A point in time: milliseconds since the Unix epoch, on a clock that does not go back. What several proxies agree
+/// on hangs on it, periods of limits for instance; the binary rooms make it from both kinds of clocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EpochMillis(pub u64);
+
+impl EpochMillis {
+    /// The point some milliseconds later.
+    #[must_use]
+    pub const fn after(self, milliseconds: u64) -> Self {
+        Self(self.0.saturating_add(milliseconds))
+    }
+
+    /// Milliseconds from `earlier` to here, zero when `earlier` is later.
+    pub const fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}

@@ -16,6 +16,11 @@ const END: &str = r")\z";
 #[derive(Clone, Debug)]
 pub struct Expression(Regex);
 
+/// Compiles a pattern as it is, to be found anywhere in a text.
+pub(crate) fn compile(pattern: &str) -> Result<Regex, InvalidExpression> {
+    Ok(RegexBuilder::new(pattern).size_limit(LIMIT_BYTES).build()?)
+}
+
 /// Why an expression cannot be used, as the end of a sentence that begins with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InvalidExpression {
@@ -28,7 +33,6 @@ pub enum InvalidExpression {
 impl Expression {
     /// Compiles a pattern in RE2 syntax.
     pub fn new(pattern: &str) -> Result<Self, InvalidExpression> {
-        let compile = |pattern: &str| RegexBuilder::new(pattern).size_limit(LIMIT_BYTES).build();
         // The pattern is compiled alone first, so that it cannot close our group.
         compile(pattern)?;
         Ok(Self(compile(&format!("{BEGIN}{pattern}{END}"))?))

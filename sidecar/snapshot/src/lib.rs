@@ -7,19 +7,22 @@
 //! The messages are generated from `proto/snapshot.proto` and the conversation from `proto/stream.proto` (its service
 //! with the feature `stream`), which are also their documentation. This crate adds
 //! what both ends must agree on: how a key is written, what the content version of a set is, what differs
-//! between two sets, what a batch does to a set, which regular expressions can be enforced, which headers no
-//! filter changes, and which addresses may be origins.
+//! between two sets, what a batch does to a set, which regular expressions and which CEL can be enforced, which headers
+//! no filter changes, which addresses may be origins, and how the place of shared state is written.
 //!
 //! Invariants: knows neither Kubernetes nor Pingora; reads no clock; the same set has the same version on every
 //! machine, whatever the path that led to it.
 
 mod address;
+pub mod cel;
 mod diff;
 mod expression;
 mod header;
 mod key;
+mod limit;
 mod redacted;
 mod set;
+mod state;
 
 #[allow(missing_docs, clippy::all, clippy::pedantic, clippy::unwrap_used)] // Generated; the comments of the .proto are its docs.
 mod wire {
@@ -31,7 +34,9 @@ pub use address::{ADDRESS_POLICY, AddressRules, InvalidAddressPolicy};
 pub use diff::{changes, diff};
 pub use expression::{Expression, InvalidExpression};
 pub use header::{OWN_HEADER_PREFIX, ProtectedHeader};
+pub use limit::RATE_LIMIT;
 pub use set::{Entry, ResourceSet};
+pub use state::{InvalidStateUrl, RedisLayout, RedisServer, RedisTransport, RedisUrl, StateUrl};
 pub use wire::*;
 
 use std::fmt;

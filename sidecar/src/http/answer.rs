@@ -7,8 +7,8 @@
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use headgate_engine::Reason;
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use headgate_engine::{Fields, LimitAnswer, Limited, RATE_LIMIT, RATE_LIMIT_POLICY, Reason};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use pingora::Result;
 use pingora::http::ResponseHeader;
@@ -69,15 +69,20 @@ struct Bodies {
     html: Bytes,
 }
 
-static BODIES: LazyLock<Vec<Bodies>> = LazyLock::new(|| {
-    Reason::ALL.iter().map(|reason| Bodies { problem: problem(*reason), html: html(*reason) }).collect()
-});
+static BODIES: LazyLock<Vec<Bodies>> =
+    LazyLock::new(|| Reason::ALL.iter().map(|reason| Bodies::of(*reason, reason.status())).collect());
 
-fn problem(reason: Reason) -> Bytes {
+impl Bodies {
+    fn of(reason: Reason, status: u16) -> Self {
+        Self { problem: problem(reason, status), html: html(reason, status) }
+    }
+}
+
+fn problem(reason: Reason, status: u16) -> Bytes {
     let problem = Problem {
         r#type: format!("https://headgate.dev/reasons/{reason}"),
         title: reason.title(),
-        status: reason.status(),
+        status,
         detail: reason.detail(),
         reason: reason.word(),
     };
@@ -87,8 +92,8 @@ fn problem(reason: Reason) -> Bytes {
 }
 
 /// Titles and details are ours and hold nothing that HTML would need escaped but apostrophes, which it does not.
-fn html(reason: Reason) -> Bytes {
-    let (status, title, detail) = (reason.status(), reason.title(), reason.detail());
+fn html(reason: Reason, status: u16) -> Bytes {
+    let (title, detail) = (reason.title(), reason.detail());
     Bytes::from(format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
@@ -98,9 +103,18 @@ fn html(reason: Reason) -> Bytes {
     ))
 }
 
-fn bodies(reason: Reason) -> &'static Bodies {
+/// The body of a reason in a format.
+fn body(reason: Reason, status: u16, format: Format) -> Bytes {
+    let of = |Bodies { problem, html }: &Bodies| match format {
+        Format::Problem => problem.clone(),
+        Format::Html => html.clone(),
+        Format::Grpc => Bytes::new(),
+    };
+    if status != reason.status() {
+        return of(&Bodies::of(reason, status));
+    }
     let index = Reason::ALL.iter().position(|known| *known == reason).unwrap_or_default();
-    &BODIES[index]
+    of(&BODIES[index])
 }
 
 /// The status of gRPC for a reason, as the gRPC documentation maps those of HTTP where they exist.
@@ -113,9 +127,10 @@ const fn grpc_status(reason: Reason) -> &'static str {
     match reason {
         Reason::NoRoute => UNIMPLEMENTED,
         Reason::BadRequest | Reason::OriginProtocol | Reason::RefNotResolved => INTERNAL,
-        Reason::HeadersTooLarge | Reason::BodyTooLarge => RESOURCE_EXHAUSTED,
+        Reason::HeadersTooLarge | Reason::BodyTooLarge | Reason::RateLimited => RESOURCE_EXHAUSTED,
         Reason::RequestTimeout | Reason::OriginTimeout => DEADLINE_EXCEEDED,
         Reason::Misdirected
+        | Reason::StoreUnavailable
         | Reason::NoHealthyOrigin
         | Reason::Overloaded
         | Reason::Draining
@@ -126,10 +141,16 @@ const fn grpc_status(reason: Reason) -> &'static str {
 
 /// The headers of an answer, and its body.
 pub(crate) fn render(reason: Reason, format: Format) -> Result<(ResponseHeader, Bytes)> {
-    let (status, content_type, body) = match format {
-        Format::Problem => (reason.status(), "application/problem+json", bodies(reason).problem.clone()),
-        Format::Html => (reason.status(), "text/html; charset=utf-8", bodies(reason).html.clone()),
-        Format::Grpc => (200, "application/grpc", Bytes::new()),
+    render_as(reason, reason.status(), format)
+}
+
+/// The same with another status, which gRPC does not have.
+fn render_as(reason: Reason, status: u16, format: Format) -> Result<(ResponseHeader, Bytes)> {
+    let body = body(reason, status, format);
+    let (status, content_type) = match format {
+        Format::Problem => (status, "application/problem+json"),
+        Format::Html => (status, "text/html; charset=utf-8"),
+        Format::Grpc => (200, "application/grpc"),
     };
     let mut header = ResponseHeader::build(status, Some(8))?;
     header.insert_header(CONTENT_TYPE, content_type)?;
@@ -144,17 +165,53 @@ pub(crate) fn render(reason: Reason, format: Format) -> Result<(ResponseHeader, 
     Ok((header, body))
 }
 
+/// The answer of a limit: its own where it has one that the client can read.
+fn render_limited(limited: &Limited, format: Format) -> Result<(ResponseHeader, Bytes)> {
+    let reason = limited.reason();
+    let (mut header, body) = match limited.answer() {
+        Some(LimitAnswer { status, body: Some((content_type, text)) }) if format != Format::Grpc => {
+            let mut header = ResponseHeader::build(*status, Some(8))?;
+            header.insert_header(CONTENT_TYPE, content_type.clone())?;
+            header.insert_header(HEADGATE_REASON, reason.word())?;
+            header.insert_header(CACHE_CONTROL, NO_STORE)?;
+            header.insert_header(CONTENT_LENGTH, text.len())?;
+            (header, Bytes::copy_from_slice(text.as_bytes()))
+        }
+        Some(LimitAnswer { status, body: _ }) => render_as(reason, *status, format)?,
+        None => render(reason, format)?,
+    };
+    header.insert_header(RETRY_AFTER, limited.retry_after())?;
+    Ok((header, body))
+}
+
+/// Tells a client of its limits, beside what an origin may have told it of others.
+pub(crate) fn tell_limits(header: &mut ResponseHeader, fields: Option<Fields>) -> Result<()> {
+    let Some(Fields { policy, limit }) = fields else { return Ok(()) };
+    header.append_header(RATE_LIMIT_POLICY, policy)?;
+    header.append_header(RATE_LIMIT, limit)?;
+    Ok(())
+}
+
 /// Answers a request with a reason.
-pub(crate) async fn refuse(session: &mut Session, reason: Reason, format: Format) -> Result<()> {
-    let (header, body) = render(reason, format)?;
+pub(crate) async fn refuse(session: &mut Session, reason: Reason, fields: Option<Fields>) -> Result<()> {
+    let (mut header, body) = render(reason, Format::of(&session.req_header().headers))?;
+    tell_limits(&mut header, fields)?;
+    write(session, header, body).await
+}
+
+/// Answers a request that a limit refuses.
+pub(crate) async fn refuse_limited(session: &mut Session, limited: &Limited, fields: Option<Fields>) -> Result<()> {
+    let (mut header, body) = render_limited(limited, Format::of(&session.req_header().headers))?;
+    tell_limits(&mut header, fields)?;
     write(session, header, body).await
 }
 
 /// Sends a client elsewhere.
-pub(crate) async fn redirect(session: &mut Session, status: u16, location: &str) -> Result<()> {
+pub(crate) async fn redirect(session: &mut Session, status: u16, location: &str, fields: Option<Fields>) -> Result<()> {
     let mut header = ResponseHeader::build(StatusCode::from_u16(status).unwrap_or(StatusCode::FOUND), Some(4))?;
     header.insert_header(LOCATION, location)?;
     header.insert_header(CONTENT_LENGTH, 0)?;
+    tell_limits(&mut header, fields)?;
     write(session, header, Bytes::new()).await
 }
 

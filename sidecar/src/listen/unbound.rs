@@ -68,7 +68,7 @@ pub(super) fn refusals(unbound: &BTreeMap<FrontendId, Unbound>, plan: &Plan) -> 
 mod tests {
     use std::sync::Arc;
 
-    use headgate_engine::{Context, Listening, Resolutions};
+    use headgate_engine::{Context, Limits, Listening, Resolutions, Sharing};
     use headgate_snapshot::resource::Body;
     use headgate_snapshot::{Gateway, Listener, Protocol, Resource, ResourceSet};
 
@@ -114,6 +114,7 @@ mod tests {
             listening: Listening::ByPort,
             resolutions: &Resolutions::default(),
             check_certificate: &|_| Ok(()),
+            limits: &Limits::new(1, [0; 16], Sharing::Nothing),
         };
         let plan = Plan::compile(&resources, None, &context);
         let frontend = |port| FrontendId { port, protocol: headgate_engine::Protocol::Http };

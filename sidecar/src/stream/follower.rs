@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use headgate_snapshot::{Batch, Follow, Report, Standing, proxy_message};
+use headgate_snapshot::{Batch, Fleet, Follow, Report, Standing, proxy_message};
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
 
@@ -37,6 +37,8 @@ pub(crate) enum What {
     InventoryWanted { follow: u64 },
     /// It sends configuration.
     Batch { batch: Batch, follow: u64 },
+    /// It says how many proxies there are.
+    Fleet { fleet: Fleet, follow: u64 },
     /// It says anything else.
     Heard,
     /// It is about to stop.
@@ -150,6 +152,14 @@ impl Follower {
                     self.taken.push(batch);
                 } else {
                     tracing::debug!(%replica, version = batch.version, "a batch of a replica that is not followed");
+                }
+            }
+            What::Fleet { fleet, follow } => {
+                self.allegiance.heard(replica, at);
+                let follows =
+                    self.followed.is_some_and(|followed| followed.replica == replica && followed.number == follow);
+                if follows {
+                    self.proxy.set_fleet(fleet);
                 }
             }
             What::Heard => self.allegiance.heard(replica, at),

@@ -229,6 +229,7 @@ impl Session {
                 self.pass_on(replica, What::Goodbye).await;
                 return Err(Broken::SaidGoodbye);
             }
+            Some(Message::Fleet(fleet)) => What::Fleet { fleet, follow },
             // A later release may say more.
             None => What::Heard,
         };

@@ -76,6 +76,7 @@ async fn by_path(path: &str, status: StatusCode, request: Request<Incoming>, sta
             clock::pass(Duration::from_millis(milliseconds.parse().expect("/delay/MS"))).await;
         }
         Some(("status", code)) => answer = answer.status(code.parse::<u16>().expect("/status/CODE")),
+        Some(("failed", cost)) => answer = answer.status(401).header("x-cost", cost),
         Some(("stream", lines)) => {
             return answer.body(lines_of(lines.parse().expect("/stream/N"))).expect("the answer is valid");
         }

@@ -259,7 +259,7 @@ fn messages(value: &Value) -> Vec<&str> {
 async fn cases_of_the_translation(reader: &Reader<'_>) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../operator/translate/tests/invalid");
     let (mut outcomes, mut wrong) = (BTreeMap::<String, [usize; 2]>::new(), Vec::new());
-    for file in ["origin_pool.yaml", "http_route.yaml", "gateway.yaml", "ingress.yaml"] {
+    for file in ["origin_pool.yaml", "rate_limit.yaml", "http_route.yaml", "gateway.yaml", "ingress.yaml"] {
         let text = fs::read_to_string(folder.join(file)).expect("a file of cases");
         let cases: Vec<Value> = serde_saphyr::from_str(&text).expect("a list of cases");
         for case in &cases {

@@ -9,5 +9,6 @@ mod failover;
 mod harness;
 mod lifecycle;
 mod pools;
+mod rate_limit;
 mod routes;
 mod troubles;

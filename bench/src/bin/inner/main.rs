@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use headgate_engine::{
-    Authority, Context, FrontendId, Listening, Plan, Protocol, Request, Resolutions, normalise_path,
+    Authority, Context, FrontendId, Limits, Listening, Plan, Protocol, Request, Resolutions, Sharing, normalise_path,
 };
 use headgate_snapshot::{ResourceSet, diff};
 use headgate_translate::{Inputs, Translator, translate};
@@ -91,8 +91,13 @@ fn measure(shape: Shape, routes: usize) -> anyhow::Result<Figures> {
         diff(&old, &edited.resources.into_iter().collect(), &BTreeSet::new()).context("the edit changed nothing")?;
     ensure!(batch.upserts.len() == 1, "the edit of one route changed {} resources", batch.upserts.len());
     let new = Arc::new(old.after(&batch));
-    let resolutions = Resolutions::default();
-    let context = Context { listening: Listening::Merged, resolutions: &resolutions, check_certificate: &|_| Ok(()) };
+    let (resolutions, limits) = (Resolutions::default(), Limits::new(0, [0; 16], Sharing::Nothing));
+    let context = Context {
+        listening: Listening::Merged,
+        resolutions: &resolutions,
+        limits: &limits,
+        check_certificate: &|_| Ok(()),
+    };
     let plan = Plan::compile(&old, None, &context);
     ensure!(plan.refusals().is_empty(), "the plan refuses {:?}", plan.refusals());
     Ok(Figures {

@@ -1,8 +1,12 @@
 //! What each scope gets of one world, whole and step by step.
 
+use headgate_snapshot::governs::By;
 use headgate_snapshot::resource::Body;
 use headgate_snapshot::rule::Action;
-use headgate_snapshot::{Attachment, Backend, Backends, Certificate, Gateway, Listener, OriginPool, Route, Rule};
+use headgate_snapshot::{
+    Attachment, Backend, Backends, Certificate, Gateway, Governs, Listener, OriginPool, PolicyTarget, PolicyTargets,
+    RateLimit, Route, Rule,
+};
 
 use super::*;
 
@@ -35,6 +39,19 @@ fn certificate(namespace: &str, name: &str) -> Resource {
     of("Secret", namespace, name, Body::Certificate(Certificate::default()))
 }
 
+/// A limit of what a namespace routes, of these objects, or (nothing) of the application.
+pub(super) fn limit(namespace: &str, name: &str, governs: Option<&[Key]>) -> Resource {
+    let by = |targets: &[Key]| match targets {
+        [] => By::Namespace(namespace.to_owned()),
+        targets => {
+            let target = |key: &Key| PolicyTarget { object: Some(key.clone()), section: String::new() };
+            By::Targets(PolicyTargets { targets: targets.iter().map(target).collect() })
+        }
+    };
+    let governs = governs.map(|targets| Governs { hosts: Vec::new(), by: Some(by(targets)) });
+    of("RateLimit", namespace, name, Body::RateLimit(RateLimit { governs, ..RateLimit::default() }))
+}
+
 fn public() -> Key {
     Key::new("Gateway", "edge", "public")
 }
@@ -59,6 +76,11 @@ fn cluster() -> Vec<Resource> {
         pool("OriginPool", "shop", "unused", None),
         pool("Service", "admin", "panel:80", None),
         pool("Service", "shop", "old:80", None),
+        limit("edge", "all-of-public", Some(&[public()])),
+        limit("shop", "exports", None),
+        limit("shop", "of-chat", Some(&[Key::new("HTTPRoute", "shop", "gone"), chat()])),
+        limit("shop", "of-pods", Some(&[Key::new("Service", "shop", "old")])),
+        limit("shop", "of-the-shop", Some(&[])),
     ]
 }
 
@@ -82,6 +104,10 @@ fn a_proxy_of_one_gateway_gets_what_can_be_reached_from_it_and_nothing_else() {
             "HTTPRoute/shop/chat",
             "OriginPool/shop/chat",
             "OriginPool/shop/spare",
+            "RateLimit/edge/all-of-public",
+            "RateLimit/shop/exports",
+            "RateLimit/shop/of-chat",
+            "RateLimit/shop/of-the-shop",
             "Secret/edge/public-tls",
         ],
     );
@@ -105,6 +131,8 @@ fn a_sidecar_gets_its_namespace_without_gateways_and_certificates() {
             "OriginPool/shop/chat",
             "OriginPool/shop/spare",
             "OriginPool/shop/unused",
+            "RateLimit/shop/exports",
+            "RateLimit/shop/of-pods",
             "Service/shop/old:80",
         ],
     );
@@ -132,7 +160,7 @@ proptest! {
     #[test]
     fn whatever_was_published_before_a_proxy_ends_with_the_part_that_its_scope_selects(
         scope in any_scope(),
-        worlds in prop::collection::vec(prop::sample::subsequence(cluster(), 0..=14), 1..6),
+        worlds in prop::collection::vec(prop::sample::subsequence(cluster(), 0..=19), 1..6),
         polls in prop::collection::vec(any::<bool>(), 6),
     ) {
         let hub = Arc::new(Hub::default());

@@ -4,7 +4,7 @@ use headgate_crds::duration::Unit;
 use headgate_crds::origin_pool::{HealthCheck, HealthCheckType};
 use headgate_snapshot as wire;
 
-use super::findings::Findings;
+use crate::findings::Findings;
 
 pub(super) fn lower(check: &HealthCheck, findings: &mut Findings) -> wire::HealthCheck {
     let HealthCheck {

@@ -9,10 +9,10 @@ use headgate_snapshot as wire;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::address::{self, Written};
-use super::findings::Findings;
 use super::service;
 use crate::backend::{PortReference, find_port, ports};
 use crate::certificate::{CA_ENTRY, ConfigMapContents, SecretContents};
+use crate::findings::Findings;
 use crate::inputs::ObjectKey;
 use crate::verdict::Reason;
 use crate::view::View;

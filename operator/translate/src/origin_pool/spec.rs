@@ -11,9 +11,9 @@ use headgate_crds::origin_pool::{
 };
 use headgate_snapshot as wire;
 
-use super::findings::Findings;
 use super::origin::Context;
 use super::{health_check, origin};
+use crate::findings::Findings;
 use crate::host::mistake_in_host;
 use crate::inputs::ObjectKey;
 use crate::time::created_at;

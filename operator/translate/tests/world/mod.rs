@@ -44,7 +44,18 @@ fn add(inputs: &mut Inputs, document: Value) {
     let metadata = |field: &str| document["metadata"][field].as_str().unwrap_or_default().to_owned();
     let key = ObjectKey::new(metadata("namespace"), metadata("name"));
     match text("kind").as_str() {
-        "OriginPool" => add_pool(inputs, key, document),
+        "OriginPool" => {
+            if let Some(document) = fitting(inputs, Kind::OriginPool, &key, document) {
+                let read = put(&mut inputs.origin_pools, key.clone(), document);
+                note_malformed(inputs, Kind::OriginPool, key, read);
+            }
+        }
+        "RateLimit" => {
+            if let Some(document) = fitting(inputs, Kind::RateLimit, &key, document) {
+                let read = put(&mut inputs.rate_limits, key.clone(), document);
+                note_malformed(inputs, Kind::RateLimit, key, read);
+            }
+        }
         "GatewayClass" => {
             let read = put(&mut inputs.gateway_classes, key.clone(), document);
             note_malformed(inputs, Kind::GatewayClass, key, read);
@@ -79,7 +90,12 @@ fn add(inputs: &mut Inputs, document: Value) {
             let object = document["object"].clone();
             let metadata = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
             let key = ObjectKey::new(metadata("namespace"), metadata("name"));
-            put(&mut inputs.last_accepted.origin_pools, key, object).expect("an OriginPool");
+            match object["kind"].as_str() {
+                Some("OriginPool") => put(&mut inputs.last_accepted.origin_pools, key, object),
+                Some("RateLimit") => put(&mut inputs.last_accepted.rate_limits, key, object),
+                other => Err(format!("{other:?}")),
+            }
+            .expect("an object of ours");
         }
         "Unread" => drop(inputs.unread.insert(unread(&text("all"), &text("namespace"), &text("secret")))),
         "Options" => {
@@ -120,16 +136,16 @@ fn read_all<T: FromStr<Err: Debug>>(list: &Value) -> Vec<T> {
     texts.map(|text| text.parse().expect("a value of an option")).collect()
 }
 
-/// What the API server checks with the schema is checked first, as for files.
-fn add_pool(inputs: &mut Inputs, key: ObjectKey, mut document: Value) {
-    let kind = headgate_crds::Kind::named("OriginPool").expect("a kind of ours");
-    if let Some(problem) = headgate_crds::schema::check(kind, &mut document).into_iter().next() {
+/// What the API server checks with the schema is checked first, as for files. Nothing where it refuses the object.
+fn fitting(inputs: &mut Inputs, kind: Kind, key: &ObjectKey, mut document: Value) -> Option<Value> {
+    let schema = headgate_crds::Kind::named(kind.as_str()).expect("a kind of ours");
+    let problem = headgate_crds::schema::check(schema, &mut document).into_iter().next();
+    if let Some(problem) = problem {
         let problem = Problem::new(Reason::Malformed, problem.field, problem.sentence);
-        inputs.malformed.insert(ObjectRef::new(Kind::OriginPool, key), problem);
-        return;
+        inputs.malformed.insert(ObjectRef::new(kind, key.clone()), problem);
+        return None;
     }
-    let read = put(&mut inputs.origin_pools, key.clone(), document);
-    note_malformed(inputs, Kind::OriginPool, key, read);
+    Some(document)
 }
 
 fn put<K: DeserializeOwned>(objects: &mut Objects<K>, key: ObjectKey, document: Value) -> Result<(), String> {
@@ -154,6 +170,7 @@ pub fn share(before: &Inputs, now: &mut Inputs) {
         }
     }
     take(&before.origin_pools, &mut now.origin_pools);
+    take(&before.rate_limits, &mut now.rate_limits);
     take(&before.gateway_classes, &mut now.gateway_classes);
     take(&before.gateways, &mut now.gateways);
     take(&before.http_routes, &mut now.http_routes);
@@ -166,6 +183,7 @@ pub fn share(before: &Inputs, now: &mut Inputs) {
     take(&before.config_maps, &mut now.config_maps);
     take(&before.namespaces, &mut now.namespaces);
     take(&before.last_accepted.origin_pools, &mut now.last_accepted.origin_pools);
+    take(&before.last_accepted.rate_limits, &mut now.last_accepted.rate_limits);
 }
 
 /// A team that minds its own business, and was there first.
@@ -191,6 +209,11 @@ metadata: { name: old, namespace: bystander, creationTimestamp: 2020-01-01T00:00
 spec:
   ingressClassName: headgate
   rules: [{ host: old.bystander.net, http: { paths: [{ path: /, pathType: Prefix, backend: { service: { name: web, port: { number: 80 } } } }] } }]
+---
+apiVersion: headgate.dev/v1alpha1
+kind: RateLimit
+metadata: { name: all, namespace: bystander }
+spec: { targetRefs: [{ kind: Gateway, name: gate }], key: [{ clientIP: {} }], limit: 100, period: 1m }
 ---
 apiVersion: v1
 kind: Service

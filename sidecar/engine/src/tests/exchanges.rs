@@ -9,7 +9,7 @@ use http::{HeaderMap, Method};
 use super::fixtures::{
     HTTP, arrival, compile, default_listeners, forward, gateway, get, origin, pool, pool_plan, prefix, route,
 };
-use crate::{Chance, Decision, Exchange, Failure, Next, Plan, Reason, Request, Timeouts};
+use crate::{Chance, Decision, Exchange, Failure, Next, Plan, Reason, Request, Screening, Timeouts};
 
 /// Sends a request whose attempts fail as written, and says where each went and how it ended.
 fn attempts(plan: &Arc<Plan>, request: &Request<'_>, failures: &[Failure]) -> (Vec<String>, Option<Reason>) {
@@ -162,7 +162,12 @@ fn a_backend_that_does_not_exist_takes_its_share_of_errors() {
     let errors = |path: &str| {
         let request = get("a.test", path);
         let matched = plan.route(HTTP, &request).unwrap();
-        let decide = |seed| matched.clone().decide(&plan, &arrival(&request), &mut Chance::new(seed)).map(|_| ());
+        let decide = |seed| {
+            matched
+                .clone()
+                .decide(&plan, &arrival(&request), &mut Screening::default(), &mut Chance::new(seed))
+                .map(|_| ())
+        };
         (0..1_000).filter(|seed| decide(*seed) == Err(Reason::RefNotResolved)).count()
     };
     assert!((450..550).contains(&errors("/")), "{}", errors("/"));
@@ -247,7 +252,7 @@ fn a_redirect_needs_no_origin() {
     let plan = compile([gateway("public", &[""]), route("shop", &["a.test"], rules)]);
     let request = Request { query: Some("q=1"), ..get("a.test", "/x") };
     let matched = plan.route(HTTP, &request).unwrap();
-    match matched.decide(&plan, &arrival(&request), &mut Chance::new(0)) {
+    match matched.decide(&plan, &arrival(&request), &mut Screening::default(), &mut Chance::new(0)) {
         Ok(Decision::Redirect { status, location }) => {
             assert_eq!((status, location.as_str()), (301, "https://a.test/x?q=1"));
         }

@@ -8,8 +8,8 @@ use headgate_snapshot::{Key, Resource, ResourceSet};
 use http::{HeaderMap, Method};
 
 use crate::{
-    Arrival, Body as RequestBody, Chance, Context, Decision, Exchange, FrontendId, Listening, Millis, Place, Plan,
-    Pool, ProbeResult, Protocol, Replay, Request, Resolutions,
+    Arrival, Body as RequestBody, Chance, Context, Decision, EpochMillis, Exchange, Facts, FrontendId, Limits,
+    Listening, Millis, Plan, Pool, ProbeResult, Protocol, Replay, Request, Resolutions, Screening, Sharing,
 };
 
 pub const HTTP: FrontendId = FrontendId { port: 80, protocol: Protocol::Http };
@@ -103,10 +103,20 @@ pub fn set(resources: impl IntoIterator<Item = Resource>) -> Arc<ResourceSet> {
 
 /// Compiles a set after a plan. A certificate whose key says `bad` is refused.
 pub fn compile_after(previous: Option<&Plan>, resources: &Arc<ResourceSet>, resolutions: &Resolutions) -> Arc<Plan> {
+    compile_with(&no_limits(), previous, resources, resolutions)
+}
+
+/// The same with a book of counters.
+pub fn compile_with(
+    limits: &Limits,
+    previous: Option<&Plan>,
+    resources: &Arc<ResourceSet>,
+    resolutions: &Resolutions,
+) -> Arc<Plan> {
     let check_certificate = |certificate: &wire::Certificate| {
         if certificate.key_pem == "bad" { Err("the key does not fit the certificate".to_owned()) } else { Ok(()) }
     };
-    let context = Context { listening: Listening::Merged, resolutions, check_certificate: &check_certificate };
+    let context = Context { listening: Listening::Merged, resolutions, limits, check_certificate: &check_certificate };
     Arc::new(Plan::compile(resources, previous, &context))
 }
 
@@ -134,10 +144,17 @@ pub fn get<'a>(host: &'a str, path: &'a str) -> Request<'a> {
     Request { method: &Method::GET, host, path, query: None, headers: &NO_HEADERS }
 }
 
+/// An empty book.
+pub fn no_limits() -> Limits {
+    Limits::new(1, [0; 16], Sharing::Nothing)
+}
+
+/// A request that came in by port 80 from 192.0.2.1, with an empty book.
 pub fn arrival<'a>(request: &Request<'a>) -> Arrival<'a> {
-    let Request { method, host, path, query, headers: _ } = *request;
-    let place = Place { scheme: "http", host, port: 80, path, query };
-    Arrival { place, replay: Replay::of(method, RequestBody::Absent) }
+    static NO_LIMITS: LazyLock<Limits> = LazyLock::new(no_limits);
+    let facts = Facts { request: *request, scheme: "http", client: [192, 0, 2, 1].into(), size: Some(0), answer: None };
+    let replay = Replay::of(request.method, RequestBody::Absent);
+    Arrival { facts, frontend: HTTP, port: 80, replay, limits: &NO_LIMITS, now: EpochMillis(1_795_776_012_345) }
 }
 
 /// The word of what serves a request: the key of its route with the rule, or the reason.
@@ -151,9 +168,9 @@ pub fn served(plan: &Plan, frontend: FrontendId, request: &Request<'_>) -> Strin
 /// The exchange of a request that its route sends to an origin.
 pub fn forward(plan: &Arc<Plan>, request: &Request<'_>, chance: &mut Chance) -> Exchange {
     let matched = plan.route(HTTP, request).unwrap();
-    match matched.decide(plan, &arrival(request), chance).unwrap() {
+    match matched.decide(plan, &arrival(request), &mut Screening::default(), chance).unwrap() {
         Decision::Forward(exchange) => *exchange,
-        Decision::Redirect { location, .. } => panic!("redirected to {location}"),
+        other => panic!("{other:?}"),
     }
 }
 

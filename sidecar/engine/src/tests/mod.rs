@@ -3,6 +3,7 @@
 mod exchanges;
 mod explaining;
 mod fixtures;
+mod limits;
 mod plans;
 mod probes;
 mod routing;

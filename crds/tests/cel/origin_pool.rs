@@ -1,68 +1,16 @@
-//! The CEL rules of OriginPool: each refuses what it says and accepts what it should.
+//! The rules of OriginPool.
 
-use headgate_crds::Kind;
-use kube::core::cel::Validator;
 use serde_json::{Value, json};
 
-/// The sentences with which the API server would refuse a pool whose spec is a valid one, changed by a merge patch.
-fn sentences(patch: &Value) -> Vec<String> {
-    let definition =
-        serde_json::to_value((Kind::named("OriginPool").expect("a kind of ours").definition)()).expect("JSON");
-    let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
-    let mut object = json!({
-        "metadata": { "name": "chat" },
-        "spec": { "origins": [{ "name": "eu", "endpoints": ["192.0.2.1:80"] }] },
-    });
-    merge(&mut object["spec"], patch);
-    default(schema, &mut object);
-    match Validator::new().validate(schema, &object, None) {
-        Ok(()) => Vec::new(),
-        Err(errors) => errors.into_vec().into_iter().map(|error| error.message).collect(),
-    }
-}
-
-/// RFC 7386.
-fn merge(target: &mut Value, patch: &Value) {
-    match (target, patch) {
-        (Value::Object(target), Value::Object(patch)) => {
-            for (name, value) in patch {
-                if value.is_null() {
-                    target.remove(name);
-                } else {
-                    merge(target.entry(name).or_insert(json!({})), value);
-                }
-            }
-        }
-        (target, patch) => *target = patch.clone(),
-    }
-}
-
-/// Defaults as the API server writes them before rules are evaluated.
-fn default(schema: &Value, value: &mut Value) {
-    match value {
-        Value::Object(fields) => {
-            for (name, property) in schema["properties"].as_object().into_iter().flatten() {
-                if !fields.contains_key(name) && !property["default"].is_null() {
-                    fields.insert(name.clone(), property["default"].clone());
-                }
-                if let Some(field) = fields.get_mut(name) {
-                    default(property, field);
-                }
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(|item| default(&schema["items"], item)),
-        _ => {}
-    }
-}
+use super::{merge, sentences};
 
 #[track_caller]
 fn check(accepted: &[Value], refused: &[Value], sentence: &str) {
-    for patch in accepted {
-        assert_eq!(sentences(patch), Vec::<String>::new(), "{patch}");
-    }
-    for patch in refused {
-        assert_eq!(sentences(patch), [sentence], "{patch}");
-    }
+    super::check("OriginPool", &valid(), accepted, refused, sentence);
+}
+
+fn valid() -> Value {
+    json!({ "origins": [{ "name": "eu", "endpoints": ["192.0.2.1:80"] }] })
 }
 
 fn origin(fields: &Value) -> Value {
@@ -73,8 +21,8 @@ fn origin(fields: &Value) -> Value {
 
 #[test]
 fn the_pool_of_the_contract_breaks_no_rule() {
-    let object: Value = serde_saphyr::from_str(include_str!("fixtures/contract-origin-pool.yaml")).expect("JSON");
-    assert_eq!(sentences(&object["spec"]), Vec::<String>::new());
+    let object: Value = serde_saphyr::from_str(include_str!("../fixtures/contract-origin-pool.yaml")).expect("JSON");
+    assert_eq!(sentences("OriginPool", &valid(), &object["spec"]), Vec::<String>::new());
 }
 
 #[test]
