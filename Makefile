@@ -24,6 +24,7 @@ cluster: setup ## A Kubernetes control plane to play with (no nodes), until Ctrl
 	assets=$$(tests/cluster/build) && HEADGATE_CLUSTER_ASSETS="$$assets" $(CARGO) run --quiet -p headgate-tests --bin cluster
 
 test: setup lint ## All checks and tests; builds a Kubernetes control plane first where it is missing
+	@tools/setup redis
 	assets=$$(tests/cluster/build) && $(CARGO) build --workspace --bins --tests && \
 	HEADGATE_CLUSTER_ASSETS="$$assets" $(WITH_BINARY) $(CARGO) test --workspace
 
@@ -42,5 +43,6 @@ bench: setup ## CPU a request beside nginx, HAProxy, Envoy and bare Pingora; edi
 	bench/run
 
 soak: setup ## The long form of the tests that run seeded slices in `make test`
+	@tools/setup redis
 	$(CARGO) build -p headgate
 	HEADGATE_SOAK=1 $(WITH_BINARY) $(CARGO) test -p headgate-tests -p headgate-engine -p headgate-translate -- --nocapture

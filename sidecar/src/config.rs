@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use headgate_snapshot::StateUrl;
+use anyhow::bail;
+use headgate_snapshot::{RedisTransport, StateUrl};
 use ipnet::IpNet;
 
 /// The settings of one proxy.
@@ -24,9 +25,7 @@ pub struct Config {
     /// Whether the plan on disk may hold TLS keys. A sidecar's may not: the pod's other containers could read them.
     pub keeps_keys: bool,
     /// Where limits are shared with other proxies.
-    pub state: StateUrl,
-    /// File with the password of [`Config::state`]. Read again for each connection.
-    pub state_password: Option<PathBuf>,
+    pub state: StateSettings,
     /// The proxies that enforce the same as this one, where they have to find each other in the shared store.
     pub group: String,
     /// Where the application asks, absent: nowhere. A loopback address.
@@ -54,8 +53,7 @@ impl Config {
             admin,
             data_dir: None,
             keeps_keys: true,
-            state: StateUrl::Memory,
-            state_password: None,
+            state: StateSettings::default(),
             group: "standalone".to_owned(),
             application: None,
             trusted_proxies: Vec::new(),
@@ -65,6 +63,42 @@ impl Config {
             limits: ClientLimits::default(),
             threads: 0,
         }
+    }
+}
+
+/// Where state is shared with other proxies, and how one is let in there.
+#[derive(Clone, Debug, Default, Eq, PartialEq, clap::Args)]
+pub struct StateSettings {
+    /// Where limits are shared: memory (this process alone), redis://HOST:PORT, rediss://, redis-sentinel:// or
+    /// redis-cluster://, the same for all that share them
+    #[arg(long = "state", value_name = "URL", default_value = "memory")]
+    pub url: StateUrl,
+
+    /// File with the password of --state. Read again for each connection
+    #[arg(long = "state-password-file", value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+
+    /// File with the certificates, in PEM, that a --state with TLS is trusted by. Read again for each connection
+    /// [default: the system's]
+    #[arg(long = "state-ca-file", value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+}
+
+impl StateSettings {
+    /// What does not fit together, and the remedy.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let Self { url, password_file, ca_file } = self;
+        if password_file.is_some() && !url.is_shared() {
+            bail!("--state-password-file is for a --state that is shared; give --state redis://HOST:PORT too");
+        }
+        let has_tls = match url {
+            StateUrl::Memory => false,
+            StateUrl::Redis(url) => url.transport == RedisTransport::Tls,
+        };
+        if ca_file.is_some() && !has_tls {
+            bail!("--state-ca-file is for a --state with TLS; give --state rediss://HOST:PORT too");
+        }
+        Ok(())
     }
 }
 

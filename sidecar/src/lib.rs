@@ -35,13 +35,14 @@ mod probe;
 mod proxy;
 mod rate_limit;
 mod resolve;
+mod shared;
 mod state;
 mod store;
 mod stream;
 
-pub use config::{AccessLog, ClientLimits, Config, DrainTimes, Frontends};
+pub use config::{AccessLog, ClientLimits, Config, DrainTimes, Frontends, StateSettings};
 pub use headgate_engine::{FrontendId, Protocol};
 pub use listen::BindError;
 pub use proxy::{Drained, LocalAddresses, Proxy, StartError};
-pub use rate_limit::{Application, StateError};
+pub use rate_limit::Application;
 pub use stream::{CredentialError, OperatorAddress, Role, StreamConfig, Streams};

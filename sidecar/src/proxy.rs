@@ -38,7 +38,7 @@ use crate::origin::guard::Guards;
 use crate::origin::peer::Peers;
 use crate::origin::tls::ProbeTls;
 use crate::probe::{Prober, Probing};
-use crate::rate_limit::{Application, Asked, Limiter, SharedStore, StateError, keep};
+use crate::rate_limit::{Application, Asked, Limiter, SharedStore, keep};
 use crate::resolve::Names;
 use crate::state::{Current, Readiness};
 use crate::store::{PlanFile, Store};
@@ -60,9 +60,6 @@ pub enum StartError {
     /// The threads that serve requests cannot be started.
     #[error("cannot start the threads that serve requests: {0}")]
     Threads(#[source] io::Error),
-    /// The place of shared state that cannot be used.
-    #[error("cannot use --state: {0}")]
-    State(#[from] StateError),
     /// The metrics cannot be registered.
     #[error("cannot register the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -165,8 +162,8 @@ impl Parts {
             threads => threads,
         };
         let (clock, metrics, changed) = (Clock::start(), Arc::new(Metrics::new()?), Arc::new(Notify::new()));
-        let store = SharedStore::open(&config.state)?;
-        let (place, told) = (config.state.to_string(), Arc::clone(&changed));
+        let store = SharedStore::new(&config.state);
+        let (place, told) = (config.state.url.to_string(), Arc::clone(&changed));
         Ok(Self {
             clock,
             limiter: Arc::new(Limiter::new(&config.group, store, place, clock, Arc::clone(&metrics), told)),

@@ -5,8 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
-use headgate_proxy::{AccessLog, Config, Frontends, OperatorAddress, Role, StreamConfig};
-use headgate_snapshot::StateUrl;
+use headgate_proxy::{AccessLog, Config, Frontends, OperatorAddress, Role, StateSettings, StreamConfig};
 use ipnet::IpNet;
 
 /// The port of a sidecar that takes the pod's traffic.
@@ -59,14 +58,8 @@ pub struct Settings {
     #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
     pub trusted_proxies: Vec<IpNet>,
 
-    /// Where limits are shared: memory (this process alone), redis://HOST:PORT, rediss://, redis-sentinel:// or
-    /// redis-cluster://, the same for all proxies and the operator. This release has memory alone
-    #[arg(long, value_name = "URL", default_value = "memory")]
-    pub state: StateUrl,
-
-    /// File with the password of --state. Read again for each connection
-    #[arg(long, value_name = "FILE")]
-    pub state_password_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub state: StateSettings,
 
     /// Where the pod's application asks for limits by name; a loopback address. Role sidecar only [default:
     /// 127.0.0.1:16020]
@@ -130,7 +123,6 @@ impl Settings {
             mapped_ports,
             trusted_proxies,
             state,
-            state_password_file,
             application,
             admin,
             data_dir,
@@ -144,9 +136,7 @@ impl Settings {
                 bail!("--map-port maps port {planned} twice; map it once");
             }
         }
-        if state_password_file.is_some() && !state.is_shared() {
-            bail!("--state-password-file is for a --state that is shared; give --state redis://HOST:PORT too");
-        }
+        state.check()?;
         let (frontends, admin_port) = match role {
             Role::Gateway => {
                 if application.is_some() {
@@ -187,7 +177,6 @@ impl Settings {
             data_dir,
             keeps_keys: role == Role::Gateway,
             state,
-            state_password: state_password_file,
             group: group.to_owned(),
             application,
             trusted_proxies,
@@ -269,6 +258,7 @@ mod tests {
         check_mistake(&["--role", "gateway", "--operator", "operator"], "is not HOST:PORT");
         check_mistake(&["--role", "gateway", "--state", "disk"], "write memory, redis://HOST:PORT");
         check_mistake(&["--role", "gateway", "--state-password-file", "password"], "give --state redis://HOST:PORT");
+        check_mistake(&["--role", "gateway", "--state-ca-file", "ca.crt"], "give --state rediss://HOST:PORT");
         check_mistake(&["--role", "gateway", "--application", "127.0.0.1:1"], "--application is for --role sidecar");
         check_mistake(&["--role", "sidecar", "--application", "0.0.0.0:1"], "is not a loopback address");
         check_mistake(&["--role", "gateway", "--name", " "], "the name of the proxy is empty");

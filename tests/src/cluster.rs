@@ -67,6 +67,8 @@ pub struct Cluster {
     pub etcd: Part,
     /// A client with all rights.
     pub api: Api,
+    /// Where operators and gateways that are started from now on keep shared state, absent: nowhere.
+    pub state: Option<String>,
     network: Network,
     files: Files,
     addresses: AtomicU16,
@@ -107,6 +109,7 @@ impl Cluster {
                 command_lines::controller_manager(&network, &files),
             ),
             api: Api::new(network.api, admin, None),
+            state: None,
             network,
             files,
             addresses: AtomicU16::new(0),

@@ -10,6 +10,7 @@
 //! | [`certificates`], [`name_server`] | an own authority, and a DNS server that can be slow |
 //! | [`cluster`] | a Kubernetes control plane: etcd, API server, controller manager, kubectl |
 //! | [`namespace`] | a network of a test's own |
+//! | [`store`] | a Redis that proxies share |
 //! | [`process`], [`measure`] | a child process, and what the system says about its memory, threads and files |
 //! | [`within`], [`eventually`] | time limits: of a whole test, and of one condition |
 //!
@@ -39,6 +40,7 @@ pub mod origin;
 pub mod process;
 pub mod seed;
 pub mod standalone;
+pub mod store;
 mod waiting;
 
 pub use waiting::{eventually, try_eventually, within};

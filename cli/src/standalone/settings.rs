@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use headgate_proxy::{AccessLog, Config, Frontends};
-use headgate_snapshot::StateUrl;
+use headgate_proxy::{AccessLog, Config, Frontends, StateSettings};
 use ipnet::IpNet;
 
 /// Runs translation and proxy in one process, with objects from files.
@@ -32,14 +31,8 @@ pub struct Settings {
     #[arg(long, value_name = "FILE")]
     pub admin_token_file: Option<PathBuf>,
 
-    /// Where limits are shared: memory (this process alone), redis://HOST:PORT, rediss://, redis-sentinel:// or
-    /// redis-cluster://. Processes that are told the same share their limits. This release has memory alone
-    #[arg(long, value_name = "URL", default_value = "memory")]
-    pub state: StateUrl,
-
-    /// File with the password of --state. Read again for each connection
-    #[arg(long, value_name = "FILE")]
-    pub state_password_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub state: StateSettings,
 
     /// Where the last plan is kept for a restart
     #[arg(long, value_name = "DIR")]
@@ -68,7 +61,6 @@ impl Settings {
             admin,
             admin_token_file: _,
             state,
-            state_password_file,
             data_dir,
             trusted_proxies,
             access_log,
@@ -77,7 +69,6 @@ impl Settings {
         Config {
             data_dir,
             state,
-            state_password: state_password_file,
             trusted_proxies,
             access_log,
             dns_servers: dns_server,

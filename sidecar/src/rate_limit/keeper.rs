@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 use super::limiter::Limiter;
 
@@ -11,6 +11,8 @@ use super::limiter::Limiter;
 const TELL_PERIOD: Duration = Duration::from_millis(headgate_engine::TELL_SOON_MS);
 /// Between two heartbeats, and between two tries at a store that is away.
 const JOIN_PERIOD: Duration = Duration::from_secs(1);
+/// Before a connection that broke is made again, however often it breaks.
+const CONNECT_PAUSE: Duration = Duration::from_millis(100);
 /// Between two sweeps.
 const SWEEP_PERIOD: Duration = Duration::from_secs(1);
 
@@ -33,7 +35,10 @@ pub(crate) async fn keep(limiter: Arc<Limiter>) {
     let join = async {
         let mut ticks = every(JOIN_PERIOD);
         while limiter.is_shared() {
-            ticks.tick().await;
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = limiter.is_cut_off() => sleep(CONNECT_PAUSE).await,
+            }
             limiter.join().await;
         }
     };

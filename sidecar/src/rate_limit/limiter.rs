@@ -1,9 +1,10 @@
 //! The book of counters with the clock, the store and the breaker in front of it.
 //!
-//! A call to the store has 250 ms. After five failures in a row the store counts as lost: the book then decides without
-//! it, and nothing waits. The heartbeat goes on once a second; the first call that is answered ends it, and everything
-//! is told again. A connection that broke once may have been a store that started anew, so that the next answer after it
-//! has everything told again, too.
+//! A call to the store has 250 ms. Without a connection nothing waits, and nothing counts as tried but connecting. After
+//! five failures in a row the store counts as lost: the book then decides without it. The heartbeat goes on once a second
+//! and makes another connection, since a server that vanished without a word leaves one that only looks alive; the first
+//! call that is answered ends it, and everything is told again. Behind another connection may be a store that started
+//! anew, so that the first answer after it has everything told again, too.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -21,9 +22,8 @@ use crate::access_log::rfc3339;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::metrics::store::{Call, Outcome};
+use crate::shared::CALL_LIMIT;
 
-/// How long a call to the store may take.
-const CALL_LIMIT: Duration = Duration::from_millis(250);
 /// Failures in a row after which nobody waits for the store any more.
 const MOST_FAILURES: u32 = 5;
 /// How long a proxy counts as alive after its last heartbeat.
@@ -38,7 +38,8 @@ pub(crate) struct Limiter {
     store: Option<SharedStore>,
     /// The store's address, for people.
     place: String,
-    member: Member,
+    /// The proxies that enforce the same limits.
+    group: String,
     metrics: Arc<Metrics>,
     /// Told when the store is lost or found.
     changed: Arc<Notify>,
@@ -64,15 +65,13 @@ impl Limiter {
         metrics: Arc<Metrics>,
         changed: Arc<Notify>,
     ) -> Self {
-        let (proxy, secret) = (rand::random(), rand::random());
         let sharing = if store.is_some() { Sharing::Store } else { Sharing::Nothing };
-        let lives_for = u64::try_from(LIVES_FOR.as_millis()).unwrap_or(u64::MAX);
         Self {
             clock,
-            limits: Limits::new(proxy, secret, sharing),
+            limits: Limits::new(rand::random(), rand::random(), sharing),
             store,
             place,
-            member: Member { group: group.to_owned(), proxy, secret, lives_for },
+            group: group.to_owned(),
             metrics,
             changed,
             breaker: Breaker::default(),
@@ -98,7 +97,7 @@ impl Limiter {
 
     /// Tells the store what is due.
     pub(crate) async fn tell(&self) {
-        let Some(store) = &self.store else { return };
+        let Some(store) = self.store.as_ref().filter(|store| store.is_connected()) else { return };
         loop {
             let asked = self.clock.epoch();
             let errands = self.limits.due(asked, MOST_TOLD);
@@ -125,9 +124,31 @@ impl Limiter {
     /// Says that this proxy lives, and hears how many do.
     pub(crate) async fn join(&self) {
         let Some(store) = &self.store else { return };
+        if self.limits.lost_since().is_some() || !store.is_connected() {
+            if let Err(error) = store.connect().await {
+                self.metrics.store.count(Call::Join, Outcome::of(Some(&error)), Duration::ZERO);
+                return self.failed(&error);
+            }
+            self.breaker.may_have_forgotten.store(true, Ordering::Relaxed);
+        }
         let asked = self.clock.epoch();
-        if let Ok(joined) = self.call(Call::Join, store.join(&self.member)).await {
+        // The secret that holds now: a store that lost it is told the same again.
+        let member = Member {
+            group: self.group.clone(),
+            proxy: self.limits.proxy(),
+            secret: self.limits.secret(),
+            lives_for: u64::try_from(LIVES_FOR.as_millis()).unwrap_or(u64::MAX),
+        };
+        if let Ok(joined) = self.call(Call::Join, store.join(&member)).await {
             self.limits.joined(&joined, asked);
+        }
+    }
+
+    /// Waits until the connection to the store breaks.
+    pub(crate) async fn is_cut_off(&self) {
+        match &self.store {
+            Some(store) => store.is_broken().await,
+            None => std::future::pending().await,
         }
     }
 
@@ -169,13 +190,15 @@ impl Limiter {
     }
 
     async fn call<T>(&self, call: Call, answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        let tried = self.store.as_ref().is_some_and(SharedStore::is_connected);
         let began = self.clock.now();
         let outcome = timeout(CALL_LIMIT, answer).await.unwrap_or(Err(StoreError::TimedOut));
         let elapsed = self.clock.now().saturating_duration_since(began);
         self.metrics.store.count(call, Outcome::of(outcome.as_ref().err()), elapsed);
         match &outcome {
             Ok(_) => self.answered(),
-            Err(error) => self.failed(error),
+            Err(error) if tried => self.failed(error),
+            Err(_) => {}
         }
         outcome
     }

@@ -16,4 +16,3 @@ pub(crate) use application::Asked;
 pub(crate) use keeper::keep;
 pub(crate) use limiter::Limiter;
 pub(crate) use shared_store::SharedStore;
-pub use shared_store::StateError;

@@ -3,16 +3,13 @@
 use headgate_engine::{Joined, LimitStore, Member, StoreError, Take, Taken};
 use headgate_snapshot::StateUrl;
 
-/// Why a store cannot be used at all. One that is away can be used later.
-#[derive(Debug, thiserror::Error)]
-pub enum StateError {
-    /// There is no such store in this release.
-    #[error("this release keeps state in memory; leave --state out or write `memory`")]
-    NotYet,
-}
+use crate::config::StateSettings;
+use crate::shared::{Address, RedisStore};
 
 /// A store that several proxies share.
 pub(crate) enum SharedStore {
+    /// Valkey or Redis.
+    Redis(RedisStore),
     /// In memory, for tests of two proxies in one process.
     #[cfg(test)]
     Memory(std::sync::Arc<headgate_engine::MemoryStore>),
@@ -20,27 +17,60 @@ pub(crate) enum SharedStore {
 
 impl SharedStore {
     /// The store of `--state`, or nothing where state is kept in this process. Connects later, as often as needed.
-    pub(crate) fn open(state: &StateUrl) -> Result<Option<Self>, StateError> {
-        match state {
-            StateUrl::Memory => Ok(None),
-            StateUrl::Redis(_) => Err(StateError::NotYet),
+    pub(crate) fn new(state: &StateSettings) -> Option<Self> {
+        let StateSettings { url, password_file, ca_file } = state;
+        match url {
+            StateUrl::Memory => None,
+            StateUrl::Redis(url) => Some(Self::Redis(RedisStore::new(Address {
+                url: url.clone(),
+                password_file: password_file.clone(),
+                ca_file: ca_file.clone(),
+            }))),
+        }
+    }
+
+    /// Whether there is a connection.
+    pub(crate) fn is_connected(&self) -> bool {
+        match self {
+            Self::Redis(store) => store.is_connected(),
+            #[cfg(test)]
+            Self::Memory(_) => true,
+        }
+    }
+
+    /// Makes a connection, in place of the one that there is.
+    pub(crate) async fn connect(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Redis(store) => store.connect().await,
+            #[cfg(test)]
+            Self::Memory(_) => Ok(()),
+        }
+    }
+
+    /// Waits until a connection breaks.
+    pub(crate) async fn is_broken(&self) {
+        match self {
+            Self::Redis(store) => store.is_broken().await,
+            #[cfg(test)]
+            Self::Memory(_) => std::future::pending().await,
         }
     }
 }
 
-#[cfg_attr(not(test), expect(unused_variables, reason = "the only store of this release is one for tests"))]
 impl LimitStore for SharedStore {
     async fn take(&self, takes: &[Take]) -> Result<Vec<Taken>, StoreError> {
-        match *self {
+        match self {
+            Self::Redis(store) => store.take(takes).await,
             #[cfg(test)]
-            Self::Memory(ref store) => store.take(takes).await,
+            Self::Memory(store) => store.take(takes).await,
         }
     }
 
     async fn join(&self, member: &Member) -> Result<Joined, StoreError> {
-        match *self {
+        match self {
+            Self::Redis(store) => store.join(member).await,
             #[cfg(test)]
-            Self::Memory(ref store) => store.join(member).await,
+            Self::Memory(store) => store.join(member).await,
         }
     }
 }

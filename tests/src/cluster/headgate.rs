@@ -143,7 +143,7 @@ impl Cluster {
             ("--gateway-address", "192.0.2.80".to_owned()),
             ("--allow-origins", "10.77.0.0/16,127.0.0.0/8".to_owned()),
         ];
-        Self::member(name, address, "headgate-operator", &arguments)
+        self.member(name, address, "headgate-operator", &arguments)
     }
 
     /// Starts a gateway that is to follow these operators. It is not ready before it has a plan.
@@ -172,7 +172,7 @@ impl Cluster {
             ("--admin", SocketAddr::new(address, ADMIN_PORT).to_string()),
             ("--data-dir", self.path(&format!("{name}.data")).display().to_string()),
         ];
-        Self::member(name, address, "headgate-proxy", &arguments)
+        self.member(name, address, "headgate-proxy", &arguments)
     }
 
     /// Puts another token in the place of a proxy's, as the kubelet does.
@@ -187,8 +187,10 @@ impl Cluster {
         Api::new(operator.api(), tls, token.map(ToOwned::to_owned))
     }
 
-    fn member(name: &str, address: IpAddr, program: &str, arguments: &[(&str, String)]) -> Member {
-        let arguments = arguments.iter().flat_map(|(flag, value)| [(*flag).to_owned(), value.clone()]).collect();
+    fn member(&self, name: &str, address: IpAddr, program: &str, arguments: &[(&str, String)]) -> Member {
+        let state = self.state.iter().map(|url| ("--state", url));
+        let arguments = arguments.iter().map(|(flag, value)| (*flag, value)).chain(state);
+        let arguments = arguments.flat_map(|(flag, value)| [flag.to_owned(), value.clone()]).collect();
         let process = Part::new("a process of headgate", binary::of(program), arguments);
         process.start();
         Member { name: name.to_owned(), address, process }

@@ -9,6 +9,7 @@ mod denials;
 mod edits;
 mod failures;
 mod leadership;
+mod limits;
 mod refusals;
 mod strangers;
 mod traffic;

@@ -11,4 +11,5 @@ mod lifecycle;
 mod pools;
 mod rate_limit;
 mod routes;
+mod shared_limits;
 mod troubles;

@@ -32,6 +32,10 @@ const SWEPT_ENTRIES: usize = 256;
 /// How long the counters of a limit that no plan has are kept, in periods.
 const KEPT_PERIODS: u64 = 2;
 
+/// How long a count of proxies holds against lower ones. A store that lost everything counts from one again, until all
+/// have said that they live.
+const COUNT_HOLDS_MS: u64 = 5_000;
+
 /// The counters of a process.
 #[derive(Debug)]
 pub struct Limits {
@@ -40,6 +44,8 @@ pub struct Limits {
     sets: Mutex<Sets>,
     /// Proxies that hold every limit that does not say otherwise.
     proxies: AtomicU32,
+    /// When the store last counted as many, or more.
+    counted: AtomicU64,
     /// Whether the operator has said how many; then the store is not asked.
     told_by_operator: AtomicBool,
 }
@@ -118,6 +124,7 @@ impl Limits {
                 fleet: wire::Fleet::default(),
             }),
             proxies: AtomicU32::new(1),
+            counted: AtomicU64::default(),
             told_by_operator: AtomicBool::default(),
         }
     }
@@ -165,8 +172,11 @@ impl Limits {
     pub fn joined(&self, joined: &Joined, asked: EpochMillis) {
         let Joined { proxies, secret, now } = *joined;
         self.heard(asked, now);
-        if !self.told_by_operator.load(Ordering::Relaxed) {
+        let is_more = proxies >= self.proxies.load(Ordering::Relaxed);
+        let held = asked.0.saturating_sub(self.counted.load(Ordering::Relaxed));
+        if !self.told_by_operator.load(Ordering::Relaxed) && (is_more || held >= COUNT_HOLDS_MS) {
             self.proxies.store(proxies.max(1), Ordering::Relaxed);
+            self.counted.store(asked.0, Ordering::Relaxed);
         }
         let sets = &mut *self.sets.lock();
         if sets.secret != secret {
@@ -282,4 +292,30 @@ impl Limits {
 fn share_of(fleet: &wire::Fleet, set: &CounterSet) -> Option<u32> {
     let share = fleet.shares.iter().find(|share| share.key.as_ref() == Some(&set.identity().limit))?;
     Some(share.proxies.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lower_count_of_proxies_holds_once_a_higher_one_is_old() {
+        let limits = Limits::new(1, [0; 16], Sharing::Store);
+        let join = |at: u64, proxies: u32| {
+            let joined = Joined { proxies, secret: [0; 16], now: EpochMillis(at) };
+            limits.joined(&joined, EpochMillis(at));
+            limits.proxies()
+        };
+        let heard: [(u64, u32); 8] = [
+            (100_000, 1),
+            (101_000, 3),
+            (102_000, 1),
+            (103_000, 2),
+            (104_000, 3),
+            (105_000, 2),
+            (109_000, 2),
+            (109_100, 4),
+        ];
+        assert_eq!(heard.map(|(at, proxies)| join(at, proxies)), [1, 3, 3, 3, 3, 3, 2, 4]);
+    }
 }

@@ -78,12 +78,14 @@ impl<M: Meter> Entry<M> {
             return Judgement::Refuse(Why::Blocked);
         }
         let room = terms.room(&self.meter, now, share);
+        let Standing::Together { proxies, strict } = terms.standing else {
+            // Whoever asked in vain decides anew and is one of those who ask, so that these do not count.
+            let fits = room >= quota.units(charge.needs);
+            return if fits { Judgement::Pass } else { Judgement::Refuse(Why::OverLimit) };
+        };
         // What others of this proxy are asking for is theirs: if they get it, it is used, and if not, there was none.
         let free = if charge.cost > 0 { room.saturating_sub(quota.units(self.asking)) } else { room };
         let fits = free >= quota.units(charge.needs);
-        let Standing::Together { proxies, strict } = terms.standing else {
-            return if fits { Judgement::Pass } else { Judgement::Refuse(Why::OverLimit) };
-        };
         match (fits, strict) {
             // Where a block begins, the store says when.
             (false, true) if quota.block_for > 0 && self.asking == 0 => Judgement::Ask,

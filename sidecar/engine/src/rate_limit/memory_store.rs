@@ -27,7 +27,7 @@ struct Records {
     secret: Option<[u8; 16]>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct WindowRecord {
     index: u32,
     all: Counts,
@@ -36,7 +36,7 @@ struct WindowRecord {
     blocked_until: EpochMillis,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct BucketRecord {
     used: i64,
     at: EpochMillis,
@@ -130,65 +130,76 @@ impl WindowRecord {
         // A proxy may be a moment ahead, by one period at most; what is further ahead comes from a wrong clock.
         let told_index = if told_index > present + 1 { present } else { told_index };
         let index = self.index.max(present).max(told_index);
-        let periods = index - self.index;
-        self.all.shift(periods);
-        self.told.values_mut().for_each(|(_, counts)| counts.shift(periods));
-        self.index = index;
+        let mut next = self.clone();
+        next.all.shift(index - self.index);
+        next.told.values_mut().for_each(|(_, counts)| counts.shift(index - self.index));
+        next.index = index;
         let elapsed = if index > present { 0 } else { elapsed };
 
         let mut totals = told;
         totals.shift(index - told_index);
-        let known = self.told.entry(teller.proxy).or_insert((teller.memory, Counts::default()));
-        if known.0 != teller.memory {
-            *known = (teller.memory, Counts::default());
-        }
-        let own = &mut known.1;
-        self.all = self.all.plus(totals.minus(*own));
-        *own = own.at_least(totals);
+        let known = next.told.get(&teller.proxy).filter(|(memory, _)| *memory == teller.memory);
+        let known = known.map_or(Counts::default(), |(_, counts)| *counts);
+        next.all = next.all.plus(totals.minus(known));
+        let mut own = known.at_least(totals);
 
-        let mut gate = Gate { quota, blocked_until: &mut self.blocked_until, now };
+        let mut gate = Gate { quota, blocked_until: &mut next.blocked_until, now };
         gate.hear(take.blocked_until);
-        let admitted = cost == 0 || gate.admits(self.all.room(elapsed, quota) >= quota.units(cost));
+        let admitted = cost == 0 || gate.admits(next.all.room(elapsed, quota) >= quota.units(cost));
+        let blocked_until = gate.until();
         if admitted {
             let taken = Counts { previous: 0, current: cost };
-            self.all = self.all.plus(taken);
-            *own = own.plus(taken);
+            next.all = next.all.plus(taken);
+            own = own.plus(taken);
         }
-        let shared = Shared::Window { index, others: self.all.minus(*own), own: *own };
-        Taken { admitted, shared, blocked_until: gate.until(), now }
+        let taken =
+            Taken { admitted, shared: Shared::Window { index, others: next.all.minus(own), own }, blocked_until, now };
+        // What says nothing new leaves no trace.
+        if own != known || next.blocked_until != self.blocked_until {
+            next.told.insert(teller.proxy, (teller.memory, own));
+            *self = next;
+        }
+        taken
     }
 }
 
 impl BucketRecord {
     fn take(&mut self, take: &Take, (total, told, used): (u64, u64, i64), now: EpochMillis) -> Taken {
         let Take { teller, cost, quota, .. } = *take;
-        self.used = drained(self.used, now.since(self.at), quota.limit);
-        self.at = self.at.max(now);
+        let mut next = self.clone();
+        next.used = drained(self.used, now.since(self.at), quota.limit);
+        next.at = self.at.max(now);
         let known = self.told.get(&teller.proxy).filter(|(memory, _)| *memory == teller.memory);
+        let known = known.map(|(_, known)| *known);
         match known {
-            Some((_, known)) => self.used = filled(self.used, total.saturating_sub(*known), quota),
+            Some(known) => next.used = filled(next.used, total.saturating_sub(known), quota),
             // It was told before and is not known: the store has lost it. What the proxy knew of all is the best there
             // is, and what it has counted since comes on top.
             None if told > 0 => {
                 let untold = total.saturating_sub(told);
                 let view = used - filled(0, untold, quota);
-                self.used = filled(self.used.max(view), untold, quota);
+                next.used = filled(next.used.max(view), untold, quota);
             }
-            None => self.used = filled(self.used, total, quota),
+            None => next.used = filled(next.used, total, quota),
         }
-        let known = known.map_or(0, |(_, known)| *known);
+        let known = known.unwrap_or(0);
         let mut own = known.max(total);
 
-        let mut gate = Gate { quota, blocked_until: &mut self.blocked_until, now };
+        let mut gate = Gate { quota, blocked_until: &mut next.blocked_until, now };
         gate.hear(take.blocked_until);
-        let fits = quota.units(quota.burst) - self.used >= quota.units(cost);
+        let fits = quota.units(quota.burst) - next.used >= quota.units(cost);
         let admitted = cost == 0 || gate.admits(fits);
+        let blocked_until = gate.until();
         if admitted {
-            self.used = filled(self.used, cost.into(), quota);
+            next.used = filled(next.used, cost.into(), quota);
             own += u64::from(cost);
         }
-        self.told.insert(teller.proxy, (teller.memory, own));
-        let shared = Shared::Bucket { used: self.used, at: self.at, own };
-        Taken { admitted, shared, blocked_until: gate.until(), now }
+        let shared = Shared::Bucket { used: next.used, at: next.at, own };
+        // What says nothing new leaves no trace.
+        if own != known || next.blocked_until != self.blocked_until {
+            next.told.insert(teller.proxy, (teller.memory, own));
+            *self = next;
+        }
+        Taken { admitted, shared, blocked_until, now }
     }
 }
