@@ -26,7 +26,7 @@ cluster: setup ## A Kubernetes control plane to play with (no nodes), until Ctrl
 test: setup lint ## All checks and tests; builds a Kubernetes control plane first where it is missing
 	@tools/setup redis
 	assets=$$(tests/cluster/build) && $(CARGO) build --workspace --bins --tests && \
-	HEADGATE_CLUSTER_ASSETS="$$assets" $(WITH_BINARY) $(CARGO) test --workspace
+	HEADGATE_CLUSTER_ASSETS="$$assets" HEADGATE_ENVOY="$$(tests/envoy)" $(WITH_BINARY) $(CARGO) test --workspace
 
 lint: setup ## Format, clippy and, where cargo-deny is installed, the dependency policy
 	$(CARGO) fmt --all --check
@@ -39,7 +39,7 @@ golden: setup ## Write generated files anew: CRD YAML, golden cases
 
 bench: setup ## CPU a request beside nginx, HAProxy, Envoy and bare Pingora; edit-to-enforced; memory
 	bench/setup
-	$(CARGO) build --release -p headgate -p headgate-bench
+	$(CARGO) build --release -p headgate -p headgate-bench --features headgate-bench/peers
 	bench/run
 
 soak: setup ## The long form of the tests that run seeded slices in `make test`

@@ -12,8 +12,17 @@ CONNECTIONS = 64
 
 def run(port, secs, hosts=1):
     """Requests for `hosts` different hosts in turn; returns what wrk counted. A status of 400 or more is an error."""
+    return wrk(port, secs, "hosts.lua", {"HOSTS": hosts})
+
+
+def run_clients(port, secs, clients):
+    """Requests of `clients` different clients in turn; returns what wrk counted, refusals by themselves."""
+    return wrk(port, secs, "clients.lua", {"CLIENTS": clients})
+
+
+def wrk(port, secs, script, values):
     argv = [
-        "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{secs}s", "-s", f"{HERE}/hosts.lua",
+        "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{secs}s", "-s", f"{HERE}/{script}",
         f"http://127.0.0.1:{port}/1k",
     ]  # fmt: skip
     result = subprocess.run(
@@ -22,7 +31,7 @@ def run(port, secs, hosts=1):
         text=True,
         timeout=secs + 30,
         preexec_fn=process.own_session,
-        env={**os.environ, "HOSTS": str(hosts)},
+        env={**os.environ, **{name: str(value) for name, value in values.items()}},
     )
     line = re.search(r"^JSON (.*)$", result.stdout, re.M)
     if not line:

@@ -17,10 +17,15 @@ def binary(name):
     """Where a peer's program is, None where it is not installed."""
     if name == "envoy":
         return next(iter(glob.glob(f"{BENCH}/.venv/lib/python3*/site-packages/envoy/_bin/envoy")), None)
-    if name in ("headgate", "bare_pingora", "inner"):
+    if name in ("headgate", "bare_pingora", "inner", "limits", "limitador_service"):
         path = f"{TARGET}/release/{name}"
         return path if os.path.exists(path) else None
     return shutil.which(name, path=SEARCHED)
+
+
+def has_lua():
+    """Whether nginx has the modules for a limit by Lua."""
+    return bool(glob.glob("/usr/lib/nginx/modules/ngx_http_lua_module.so"))
 
 
 def render(file, **values):
@@ -85,10 +90,30 @@ def start(name, origin, wrapper=()):
     return Program(name, running, port)
 
 
-def start_headgate(folder, wrapper=()):
+def start_with(name, config, **values):
+    """nginx or Envoy with another configuration than the plain proxy's."""
+    port = process.free_port()
+    file = render(config, PORT=port, **values)
+    if name == "nginx":
+        argv = [binary(name), "-p", process.SCRATCH, "-c", file]
+    else:
+        argv = [binary(name), "-c", file, "--concurrency", "1", "--disable-hot-restart", "-l", "error"]
+    running = process.start(name, argv)
+    process.wait_for(f"{name} answers", lambda: process.port_open(port), running)
+    return Program(name, running, port)
+
+
+def start_beside(name, argv, port):
+    """What a program needs beside it, a store for instance, on the same core: it does part of the same work."""
+    running = process.start(name, argv)
+    process.wait_for(f"{name} answers", lambda: process.port_open(port), running)
+    return Program(name, running, port)
+
+
+def start_headgate(folder, wrapper=(), arguments=()):
     port, admin = process.free_port(), process.free_port()
     argv = [*wrapper, binary("headgate"), "standalone", "-f", folder, "--listen", f"127.0.0.1:{port}"]
-    argv += ["--admin", f"127.0.0.1:{admin}", "--data-dir", f"{process.SCRATCH}/data-{port}"]
+    argv += ["--admin", f"127.0.0.1:{admin}", "--data-dir", f"{process.SCRATCH}/data-{port}", *arguments]
     running = process.start("headgate", argv)
     process.wait_for("headgate is ready", lambda: ready(admin), running)
     return Program("headgate", running, port, admin)

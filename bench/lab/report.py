@@ -11,6 +11,7 @@ from lab import peers, process
 BAR_RATIO_TO_BARE = 1.15
 BAR_RATIO_TO_ONE_ROUTE = 1.10
 BAR_EDIT_P99_MS = 100
+BAR_DECISION_NS = 1_000
 NOISE_FOREIGN = 0.3
 
 
@@ -138,6 +139,38 @@ def instructions(counts):
         "Counted by valgrind: other work on the machine cannot move them.",
         table(["program", "instructions"], [[name, f"{count:,.0f}"] for name, count in counts.items()]),
         f"- {ratio:.2f} x bare_pingora",
+    ]
+
+
+def limits(title, lead, rows):
+    head = ["program", "CPU us/request", "beside it", "ratio of both", "store calls/1,000", "refused", "requests/s"]
+    head += ["errors", "foreign"]
+    cells = [
+        [
+            row["label"],
+            f"{row['cpu_us']:.1f}",
+            f"{row['beside_us']:.1f}",
+            f"{row['ratio']:.2f}",
+            f"{row['calls']:.1f}",
+            f"{row['refused']:.0%}",
+            f"{row['rate']:,.0f}",
+            row["errors"],
+            f"{row['foreign']:.2f}",
+        ]
+        for row in rows
+    ]
+    return [f"## {title}", lead, table(head, cells), *noisy(rows)]
+
+
+def decisions(text):
+    """What `limits` printed, and its bar."""
+    last = text.strip().splitlines()[-1].strip("| ").split(" | ")
+    slowest = max(float(last[1]), float(last[2]))
+    return [
+        "## One decision of a limit, in memory",
+        "Nanoseconds, one thread, fastest of seven repeats, keys drawn at random; each library does its own hashing.",
+        text.strip(),
+        verdict(slowest <= BAR_DECISION_NS, f"{slowest:.0f} ns at a million keys, bar {BAR_DECISION_NS} ns"),
     ]
 
 

@@ -45,6 +45,17 @@ spec:
     - backendRefs: [{{ name: origin, port: 80 }}]
 """
 
+LIMIT = """\
+apiVersion: headgate.dev/v1alpha1
+kind: RateLimit
+metadata: {{ name: clients, namespace: default }}
+spec:
+  key: [{{ header: x-client }}]
+  limit: {limit}
+  period: 1s
+  {more}
+"""
+
 # An edit is one response header, which a client sees as soon as the edit is enforced.
 EDITED = """\
       filters:
@@ -65,6 +76,13 @@ def host(index):
 def file_of(index, files):
     """Where route `index` is written: a file of its own (`many`), or one file for all (`one`)."""
     return "routes.yaml" if files == "one" else f"route-{index:05}.yaml"
+
+
+def with_limit(origin_port, limit, more):
+    """A folder with one route and a limit a client, with `more` fields."""
+    one = World(1, origin_port)
+    one.replace("limit.yaml", LIMIT.format(limit=limit, more=more))
+    return one.folder
 
 
 class World:

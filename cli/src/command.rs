@@ -30,7 +30,7 @@ pub struct Line {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run everything in one process, with manifests from files and no cluster
-    Standalone(Settings),
+    Standalone(Box<Settings>),
     /// Check manifests; needs no cluster
     Validate {
         /// File or folder of manifests
@@ -84,7 +84,7 @@ pub fn line(arguments: impl IntoIterator<Item = OsString>) -> Line {
 /// Runs a command line.
 pub async fn run(line: Line) -> anyhow::Result<ExitCode> {
     match line.command {
-        Command::Standalone(settings) => standalone::run(settings).await.map(|()| ExitCode::SUCCESS),
+        Command::Standalone(settings) => standalone::run(*settings).await.map(|()| ExitCode::SUCCESS),
         Command::Validate { files } => validate::run(files),
         Command::Status { api, access } => status::run(api, access).await,
         Command::Explain { url, method, headers, files, api, access } => {

@@ -57,7 +57,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
             bail!("{} does not exist; -f needs a file or a folder of manifests", path.display());
         }
     }
-    settings.state.check()?;
+    settings.check()?;
     let token = settings.token()?;
     let shown = api::Shown { control: Arc::default(), plan: Arc::default(), application: Application::default() };
     let proxy = Proxy::start(settings.proxy(PROXY), api::routes(shown.clone(), token)).await;

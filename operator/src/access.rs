@@ -84,6 +84,14 @@ pub enum Denial {
         /// Who it is, as Kubernetes writes it.
         account: String,
     },
+    /// An account that may not ask for limits.
+    #[error("{caller} may not get ratelimits in namespace {namespace}; bind a Role with that right to it")]
+    NotAllowed {
+        /// Who it is, as Kubernetes writes it.
+        caller: String,
+        /// The namespace of the limits.
+        namespace: String,
+    },
     /// A renewed token that is somebody else's.
     #[error("the new token belongs to another account or pod than the one that the stream began with")]
     AnotherIdentity,

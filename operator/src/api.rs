@@ -81,7 +81,7 @@ fn denied(denial: &Denial) -> Response {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
             response
         }
-        Denial::NoGateway { .. } | Denial::Unbound { .. } | Denial::AnotherIdentity => {
+        Denial::NoGateway { .. } | Denial::Unbound { .. } | Denial::NotAllowed { .. } | Denial::AnotherIdentity => {
             problem(StatusCode::FORBIDDEN, &denial.to_string())
         }
         Denial::Unanswered(_) => problem(StatusCode::SERVICE_UNAVAILABLE, &denial.to_string()),

@@ -20,7 +20,8 @@ use std::time::Duration;
 
 use futures::Stream;
 use headgate_snapshot::configuration_server::{Configuration, ConfigurationServer};
-use headgate_snapshot::{OperatorMessage, ProxyMessage};
+use headgate_snapshot::{OperatorMessage, ProxyMessage, ReviewAnswer, ReviewQuestion};
+use headgate_translate::Kind;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_stream::wrappers::ReceiverStream;
@@ -30,11 +31,12 @@ use tonic::{Request, Response, Status, Streaming};
 
 pub use metrics::StreamMetrics;
 
-use crate::access::{Access, Denial, Door};
+use crate::access::{Access, Caller, Denial, Door, ProxyIdentity, Question, Role};
 use crate::clock;
 use crate::hub::Hub;
 use crate::leadership::Leadership;
 use crate::tls::TlsListener;
+use crate::world::ObjectKind;
 use session::Session;
 
 /// Between two pings to a proxy.
@@ -45,8 +47,8 @@ const LOOK_PERIOD: Duration = Duration::from_millis(250);
 const QUEUE: usize = 8;
 /// Largest message of a proxy, in bytes: an inventory of a hundred thousand resources.
 const LARGEST_MESSAGE: usize = 16 * 1_024 * 1_024;
-/// Calls at once on one connection: a stream, and the one that takes its place.
-const CALLS_PER_CONNECTION: u32 = 4;
+/// Calls at once on one connection: a stream, the one that takes its place, and reviews.
+const CALLS_PER_CONNECTION: u32 = 16;
 /// Between two signs of life that HTTP/2 asks a peer for, whatever it is doing.
 const KEEPALIVE_PERIOD: Duration = Duration::from_secs(20);
 /// Headers of a call hold a token and little else, in bytes.
@@ -112,9 +114,50 @@ impl Configuration for Streams {
         tokio::spawn(Session::run(self.clone(), caller, request.into_inner(), out));
         Ok(Response::new(Box::pin(ReceiverStream::new(messages))))
     }
+
+    async fn review(&self, request: Request<ReviewQuestion>) -> Result<Response<ReviewAnswer>, Status> {
+        let proxy = self.access.caller(Door::Stream, bearer(request.metadata()), clock::instant(), clock::timestamp());
+        let proxy = proxy.await.map_err(|denial| self.refuse(&denial))?;
+        let ReviewQuestion { token, namespace } = request.into_inner();
+        if !self.serves(&proxy, &namespace) {
+            let sentence = format!("{} is no gateway, and no sidecar of namespace {namespace}", proxy.name);
+            return Err(Status::permission_denied(sentence));
+        }
+        let denial = match self.may_ask(&token, &namespace).await {
+            Ok(()) => String::new(),
+            Err(denial) if denial.is_temporary() => return Err(Status::unavailable(denial.to_string())),
+            Err(denial) => denial.to_string(),
+        };
+        Ok(Response::new(ReviewAnswer { denial }))
+    }
 }
 
 impl Streams {
+    /// Whether a proxy has limits of a namespace.
+    fn serves(&self, proxy: &Caller, namespace: &str) -> bool {
+        let own = |identity: ProxyIdentity| match identity {
+            ProxyIdentity::Gateway { .. } => true,
+            ProxyIdentity::Sidecar { namespace: own, .. } => own == namespace,
+        };
+        [Role::Gateway, Role::Sidecar].into_iter().any(|role| self.access.proxy(proxy, role).is_ok_and(own))
+    }
+
+    /// Whether who has a token may ask for the limits of a namespace: whoever may read them may.
+    async fn may_ask(&self, token: &str, namespace: &str) -> Result<(), Denial> {
+        let caller = self.access.caller(Door::Api, token, clock::instant(), clock::timestamp()).await?;
+        let question = Question {
+            verb: "get",
+            group: ObjectKind::from(Kind::RateLimit).group(),
+            resource: "ratelimits".to_owned(),
+            namespace: namespace.to_owned(),
+        };
+        if self.access.allows(&caller, &question, clock::instant()).await? {
+            Ok(())
+        } else {
+            Err(Denial::NotAllowed { caller: caller.name, namespace: namespace.to_owned() })
+        }
+    }
+
     /// The answer to a proxy that gets nothing.
     fn refuse(&self, denial: &Denial) -> Status {
         self.metrics.denied(denial);
@@ -125,6 +168,7 @@ impl Streams {
             | Denial::Endless
             | Denial::NoGateway { .. }
             | Denial::Unbound { .. }
+            | Denial::NotAllowed { .. }
             | Denial::AnotherIdentity => Status::permission_denied(denial.to_string()),
             Denial::Unanswered(_) => Status::unavailable(denial.to_string()),
         }

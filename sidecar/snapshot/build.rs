@@ -14,9 +14,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(PROTOS, ["proto"])?;
     let encoded = descriptors.encode_to_vec();
     let mut config = prost_build::Config::new();
-    config
-        .type_attribute("headgate.snapshot.v1.Key", "#[derive(PartialOrd, Ord)]")
-        .skip_debug(["headgate.snapshot.v1.Certificate", "headgate.snapshot.v1.Token"]);
+    config.type_attribute("headgate.snapshot.v1.Key", "#[derive(PartialOrd, Ord)]").skip_debug([
+        "headgate.snapshot.v1.Certificate",
+        "headgate.snapshot.v1.Token",
+        "headgate.snapshot.v1.ReviewQuestion",
+    ]);
     if std::env::var_os("CARGO_FEATURE_STREAM").is_some() {
         // Without the transport's own `connect`, which would bear the name of ours.
         config.service_generator(tonic_prost_build::configure().build_transport(false).service_generator());

@@ -11,6 +11,8 @@ use anyhow::bail;
 use headgate_snapshot::{RedisTransport, StateUrl};
 use ipnet::IpNet;
 
+use crate::rate_limit::{EnvoyAccess, EnvoySettings};
+
 /// The settings of one proxy.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -30,6 +32,10 @@ pub struct Config {
     pub group: String,
     /// Where the application asks, absent: nowhere. A loopback address.
     pub application: Option<SocketAddr>,
+    /// Where Envoy's rate limit service is served.
+    pub envoy: EnvoySettings,
+    /// Who may ask there.
+    pub envoy_access: EnvoyAccess,
     /// Peers whose `X-Forwarded-*` headers are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Where requests are logged.
@@ -56,6 +62,8 @@ impl Config {
             state: StateSettings::default(),
             group: "standalone".to_owned(),
             application: None,
+            envoy: EnvoySettings::default(),
+            envoy_access: EnvoyAccess::default(),
             trusted_proxies: Vec::new(),
             access_log: AccessLog::Off,
             dns_servers: Vec::new(),

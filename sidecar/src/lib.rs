@@ -44,5 +44,5 @@ pub use config::{AccessLog, ClientLimits, Config, DrainTimes, Frontends, StateSe
 pub use headgate_engine::{FrontendId, Protocol};
 pub use listen::BindError;
 pub use proxy::{Drained, LocalAddresses, Proxy, StartError};
-pub use rate_limit::Application;
+pub use rate_limit::{Application, EnvoyAccess, EnvoyError, EnvoySettings};
 pub use stream::{CredentialError, OperatorAddress, Role, StreamConfig, Streams};

@@ -38,10 +38,11 @@ use crate::origin::guard::Guards;
 use crate::origin::peer::Peers;
 use crate::origin::tls::ProbeTls;
 use crate::probe::{Prober, Probing};
-use crate::rate_limit::{Application, Asked, Limiter, SharedStore, keep};
+use crate::rate_limit::{Application, Asked, EnvoyError, Gatekeeper, Limiter, SharedStore, keep, serve_envoy};
 use crate::resolve::Names;
 use crate::state::{Current, Readiness};
 use crate::store::{PlanFile, Store};
+use crate::stream::Replicas;
 
 /// Pingora's own bound on attempts. The engine ends them long before: by endpoints, origins and fallbacks.
 const MOST_ATTEMPTS: usize = 1_000;
@@ -60,6 +61,9 @@ pub enum StartError {
     /// The threads that serve requests cannot be started.
     #[error("cannot start the threads that serve requests: {0}")]
     Threads(#[source] io::Error),
+    /// Envoy's rate limit service cannot be served.
+    #[error(transparent)]
+    Envoy(#[from] EnvoyError),
     /// The metrics cannot be registered.
     #[error("cannot register the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -104,6 +108,7 @@ pub enum Drained {
 pub struct Proxy {
     shared: Arc<Shared>,
     admin: SocketAddr,
+    replicas: Arc<Replicas>,
     clock: Clock,
     dns_servers: Vec<SocketAddr>,
     drain_times: DrainTimes,
@@ -304,6 +309,13 @@ impl Proxy {
             application.is_answered_by(parts.asked());
             tasks.spawn(serve(listener, application.routes(), "application"));
         }
+        let replicas = Arc::new(Replicas::default());
+        let application = Application::default();
+        application.is_answered_by(parts.asked());
+        let gatekeeper = Gatekeeper::new(config.envoy_access.clone(), Arc::clone(&replicas), parts.clock);
+        if let Some(served) = serve_envoy(&config.envoy, application, gatekeeper)? {
+            workers.handle.spawn(served);
+        }
         let shared = parts.shared(&config, listeners, readiness, &mut tasks);
         let shown = admin::Shown {
             current: parts.current,
@@ -320,6 +332,7 @@ impl Proxy {
         Ok(Self {
             shared,
             admin,
+            replicas,
             clock: parts.clock,
             dns_servers: config.dns_servers,
             drain_times: config.drain,
@@ -415,6 +428,11 @@ impl Proxy {
 
     pub(crate) fn metrics(&self) -> &Arc<Metrics> {
         &self.shared.metrics
+    }
+
+    /// The replicas of the operator that are connected.
+    pub(crate) fn replicas(&self) -> &Arc<Replicas> {
+        &self.replicas
     }
 
     /// Name servers, empty: the system's.

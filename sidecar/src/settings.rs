@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
-use headgate_proxy::{AccessLog, Config, Frontends, OperatorAddress, Role, StateSettings, StreamConfig};
+use headgate_proxy::{AccessLog, Config, EnvoySettings, Frontends, OperatorAddress, Role, StateSettings, StreamConfig};
 use ipnet::IpNet;
 
 /// The port of a sidecar that takes the pod's traffic.
@@ -66,6 +66,9 @@ pub struct Settings {
     #[arg(long, value_name = "ADDR")]
     pub application: Option<SocketAddr>,
 
+    #[command(flatten)]
+    pub envoy: EnvoySettings,
+
     /// Where health, metrics and (only to this machine) configuration are shown [default: 0.0.0.0:9901 for a gateway,
     /// 0.0.0.0:16021 for a sidecar]
     #[arg(long, value_name = "ADDR")]
@@ -124,6 +127,7 @@ impl Settings {
             trusted_proxies,
             state,
             application,
+            envoy,
             admin,
             data_dir,
             name,
@@ -179,6 +183,7 @@ impl Settings {
             state,
             group: group.to_owned(),
             application,
+            envoy,
             trusted_proxies,
             access_log,
             dns_servers: dns_server,

@@ -69,6 +69,8 @@ pub struct Cluster {
     pub api: Api,
     /// Where operators and gateways that are started from now on keep shared state, absent: nowhere.
     pub state: Option<String>,
+    /// More arguments of proxies that are started from now on.
+    pub proxy_arguments: Vec<String>,
     network: Network,
     files: Files,
     addresses: AtomicU16,
@@ -110,6 +112,7 @@ impl Cluster {
             ),
             api: Api::new(network.api, admin, None),
             state: None,
+            proxy_arguments: Vec::new(),
             network,
             files,
             addresses: AtomicU16::new(0),

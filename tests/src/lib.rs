@@ -11,6 +11,7 @@
 //! | [`cluster`] | a Kubernetes control plane: etcd, API server, controller manager, kubectl |
 //! | [`namespace`] | a network of a test's own |
 //! | [`store`] | a Redis that proxies share |
+//! | [`grpc`], [`envoy`] | Envoy's rate limit service, by hand and as Envoy calls it |
 //! | [`process`], [`measure`] | a child process, and what the system says about its memory, threads and files |
 //! | [`within`], [`eventually`] | time limits: of a whole test, and of one condition |
 //!
@@ -27,8 +28,10 @@ pub mod certificates;
 pub mod client;
 pub mod clock;
 pub mod cluster;
+pub mod envoy;
 pub mod examples;
 pub mod folder;
+pub mod grpc;
 pub mod load;
 pub mod loopback;
 pub mod manifests;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use headgate_proxy::{AccessLog, Config, Frontends, StateSettings};
+use headgate_proxy::{AccessLog, Config, EnvoyAccess, EnvoySettings, Frontends, StateSettings};
 use ipnet::IpNet;
 
 /// Runs translation and proxy in one process, with objects from files.
@@ -34,6 +34,14 @@ pub struct Settings {
     #[command(flatten)]
     pub state: StateSettings,
 
+    #[command(flatten)]
+    pub envoy: EnvoySettings,
+
+    /// File with the token that callers of Envoy's rate limit service need; required where --rls-listen is not a
+    /// loopback address. Read again for each call
+    #[arg(long, value_name = "FILE", requires = "rls_listen")]
+    pub rls_token_file: Option<PathBuf>,
+
     /// Where the last plan is kept for a restart
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -61,12 +69,16 @@ impl Settings {
             admin,
             admin_token_file: _,
             state,
+            envoy,
+            rls_token_file,
             data_dir,
             trusted_proxies,
             access_log,
             dns_server,
         } = self.clone();
         Config {
+            envoy,
+            envoy_access: rls_token_file.map_or(EnvoyAccess::Anyone, EnvoyAccess::TokenFile),
             data_dir,
             state,
             trusted_proxies,
@@ -78,7 +90,21 @@ impl Settings {
 
     /// Where this process listens, so that no origin leads back to it.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        [Some(self.listen), self.tls_listen, Some(self.admin)].into_iter().flatten().collect()
+        [Some(self.listen), self.tls_listen, Some(self.admin), self.envoy.rls_listen].into_iter().flatten().collect()
+    }
+
+    /// What does not fit together, and the remedy.
+    pub fn check(&self) -> anyhow::Result<()> {
+        self.state.check()?;
+        if let (Some(address), None) = (self.envoy.rls_listen, &self.rls_token_file)
+            && !address.ip().is_loopback()
+        {
+            bail!(
+                "--rls-listen {address} is not a loopback address, and whoever asks there uses limits up; give \
+                 --rls-token-file, or use 127.0.0.1"
+            );
+        }
+        Ok(())
     }
 
     /// The token that the pages of status need, or nothing where the admin address needs none.

@@ -70,6 +70,7 @@ impl StreamMetrics {
             Denial::Ended => "Ended",
             Denial::NoGateway { .. } => "NoGateway",
             Denial::Unbound { .. } => "Unbound",
+            Denial::NotAllowed { .. } => "NotAllowed",
             Denial::AnotherIdentity => "AnotherIdentity",
             Denial::Unanswered(_) => "Unanswered",
         };

@@ -35,6 +35,33 @@ pub(crate) struct Asked {
     pub(crate) clock: Clock,
 }
 
+/// Why a limit cannot be asked.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unasked {
+    /// There is no proxy yet.
+    #[error("starting; ask again in a moment")]
+    Starting,
+    /// There is no such limit.
+    #[error("there is no RateLimit {namespace}/{name} here")]
+    Unknown {
+        /// Where it would be.
+        namespace: String,
+        /// What it would be called.
+        name: String,
+    },
+    /// The limit reads its key from requests.
+    #[error(
+        "RateLimit {namespace}/{name} takes its key from requests; ask a limit that has no key, applicationOnly for \
+         instance"
+    )]
+    OwnKey {
+        /// Where it is.
+        namespace: String,
+        /// What it is called.
+        name: String,
+    },
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Question {
@@ -60,6 +87,28 @@ impl Application {
         Router::new().route(Self::PATH, post(limit)).layer(DefaultBodyLimit::max(MOST_BYTES)).with_state(self.clone())
     }
 
+    /// Asks a limit for so many requests of a key. 0: what would come of one more, and nothing is counted.
+    pub(crate) async fn ask(&self, namespace: &str, name: &str, key: &[&str], cost: u32) -> Result<Told, Unasked> {
+        let Asked { current, limiter, clock } = self.0.get().ok_or(Unasked::Starting)?;
+        let plan = Arc::clone(&current.load().plan);
+        let place = || (namespace.to_owned(), name.to_owned());
+        let Some(limit) = plan.limit(&Key::new("RateLimit", namespace, name)) else {
+            let (namespace, name) = place();
+            return Err(Unasked::Unknown { namespace, name });
+        };
+        if limit.has_key() {
+            let (namespace, name) = place();
+            return Err(Unasked::OwnKey { namespace, name });
+        }
+        Ok(match Call::begin(limit, key, cost, limiter.limits(), clock.epoch()) {
+            Called::Told(told) => told,
+            Called::Asks(call) => {
+                let answer = limiter.ask(call.question()).await;
+                call.answered(&answer, limiter.limits(), clock.epoch())
+            }
+        })
+    }
+
     /// From now on this answers. Only the first one counts.
     pub(crate) fn is_answered_by(&self, asked: Asked) {
         let _ = self.0.set(asked);
@@ -71,9 +120,6 @@ async fn limit(
     Path((namespace, name)): Path<(String, String)>,
     question: Result<Json<Question>, JsonRejection>,
 ) -> Response {
-    let Some(asked) = application.0.get() else {
-        return problem(StatusCode::SERVICE_UNAVAILABLE, "starting; ask again in a moment");
-    };
     let key = match question {
         Ok(Json(Question { key })) => key,
         Err(rejection) => {
@@ -81,31 +127,22 @@ async fn limit(
             return problem(rejection.status(), &sentence);
         }
     };
-    let plan = Arc::clone(&asked.current.load().plan);
-    let Some(limit) = plan.limit(&Key::new("RateLimit", namespace.as_str(), name.as_str())) else {
-        return problem(StatusCode::NOT_FOUND, &format!("there is no RateLimit {namespace}/{name} here"));
-    };
-    if limit.has_key() {
-        let sentence = format!(
-            "RateLimit {namespace}/{name} takes its key from requests; ask a limit that has no key, applicationOnly \
-             for instance"
-        );
-        return problem(StatusCode::CONFLICT, &sentence);
-    }
-    let Asked { current: _, limiter, clock } = asked;
-    let told = match Call::begin(limit, &[&key], 1, limiter.limits(), clock.epoch()) {
-        Called::Told(told) => told,
-        Called::Asks(call) => {
-            let answer = limiter.ask(call.question()).await;
-            call.answered(&answer, limiter.limits(), clock.epoch())
+    match application.ask(&namespace, &name, &[&key], 1).await {
+        Ok(told) => Json(Verdict::of(told)).into_response(),
+        Err(unasked) => {
+            let status = match unasked {
+                Unasked::Starting => StatusCode::SERVICE_UNAVAILABLE,
+                Unasked::Unknown { .. } => StatusCode::NOT_FOUND,
+                Unasked::OwnKey { .. } => StatusCode::CONFLICT,
+            };
+            problem(status, &unasked.to_string())
         }
-    };
-    Json(Verdict::of(told)).into_response()
+    }
 }
 
 impl Verdict {
     fn of(told: Told) -> Self {
-        let Told { refused, limit, figures } = told;
+        let Told { refused, limit, period: _, figures } = told;
         Self {
             success: refused.is_none(),
             limit,

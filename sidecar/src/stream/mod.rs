@@ -20,6 +20,7 @@ mod backoff;
 mod connect;
 mod credentials;
 mod follower;
+mod replicas;
 mod session;
 
 use std::fmt;
@@ -39,6 +40,7 @@ use addresses::Addresses;
 pub use credentials::CredentialError;
 use credentials::Credentials;
 use follower::{Follower, MOST_EVENTS, Told};
+pub(crate) use replicas::Replicas;
 use session::{Session, left};
 
 /// How long the end waits for every replica to take the goodbye.
@@ -198,6 +200,7 @@ async fn follow(proxy: Arc<Proxy>, config: StreamConfig, credentials: Credential
         metrics: Arc::clone(proxy.metrics()),
         events: events.clone(),
         told: telling,
+        replicas: Arc::clone(proxy.replicas()),
         leaving: leaving.clone(),
     };
     tasks.spawn(credentials::follow_token(credentials, token_period, leaving));

@@ -22,6 +22,7 @@ use super::backoff;
 use super::connect::{ConnectError, connect, innermost};
 use super::credentials::Credentials;
 use super::follower::{Event, Told, What};
+use super::replicas::Replicas;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 
@@ -44,8 +45,16 @@ pub(crate) struct Session {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) events: mpsc::Sender<Event>,
     pub(crate) told: watch::Receiver<Told>,
+    pub(crate) replicas: Arc<Replicas>,
     /// True once the proxy says goodbye.
     pub(crate) leaving: watch::Receiver<bool>,
+}
+
+/// A token as metadata has it, where it can be one.
+pub(super) fn bearer(token: &str) -> Option<MetadataValue<Ascii>> {
+    let mut bearer: MetadataValue<Ascii> = format!("Bearer {token}").parse().ok()?;
+    bearer.set_sensitive(true);
+    Some(bearer)
 }
 
 /// Why a stream is over.
@@ -150,6 +159,7 @@ impl Session {
         self.credentials.token();
         let token = Arc::clone(&tokens.borrow_and_update());
         let mut gone = false;
+        let shared = channel.clone();
         let mut called =
             pin!(timeout(CALL_LIMIT, self.call(channel, &token, outgoing(address, waiting, self.told.clone()))));
         // The queue is new, and has room.
@@ -169,6 +179,7 @@ impl Session {
             Err(_) => return Broken::NoAnswer,
         };
         let _connected = Connected::count(&self.metrics);
+        let _present = self.replicas.enter(address, shared, &self.credentials);
         tracing::info!(operator = %operator, %address, "connected to the operator");
         self.pass_on(address, What::Connected(urgent.clone())).await;
         loop {
@@ -204,9 +215,8 @@ impl Session {
         outgoing: impl Stream<Item = ProxyMessage> + Send + 'static,
     ) -> Result<Streaming<OperatorMessage>, Status> {
         let mut request = Request::new(outgoing);
-        let bearer: Result<MetadataValue<Ascii>, _> = format!("Bearer {token}").parse();
-        let mut bearer = bearer.map_err(|_| Status::unauthenticated("the token has bytes that no header may have"))?;
-        bearer.set_sensitive(true);
+        let bearer = bearer(token);
+        let bearer = bearer.ok_or_else(|| Status::unauthenticated("the token has bytes that no header may have"))?;
         request.metadata_mut().insert("authorization", bearer);
         let mut client = ConfigurationClient::new(channel).max_decoding_message_size(MOST_BYTES);
         Ok(client.connect(request).await?.into_inner())

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use headgate_snapshot::configuration_server::{Configuration, ConfigurationServer};
 use headgate_snapshot::{
-    Batch, Follow, Goodbye, InventoryWanted, OperatorMessage, Ping, ProxyMessage, Report, Standing, operator_message,
-    proxy_message,
+    Batch, Follow, Goodbye, InventoryWanted, OperatorMessage, Ping, ProxyMessage, Report, ReviewAnswer, ReviewQuestion,
+    Standing, operator_message, proxy_message,
 };
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -163,6 +163,13 @@ impl Configuration for Service {
         let connection = Connection { bearer, sender, received, reports: VecDeque::new(), follow: 0 };
         self.connections.send(connection).await.map_err(|_| Status::unavailable("the test is over"))?;
         Ok(Response::new(ReceiverStream::new(messages)))
+    }
+
+    /// Namespaces `default` are open to whoever comes, all others to nobody.
+    async fn review(&self, request: Request<ReviewQuestion>) -> Result<Response<ReviewAnswer>, Status> {
+        let namespace = &request.get_ref().namespace;
+        let denial = if namespace == "default" { String::new() } else { format!("not in {namespace}") };
+        Ok(Response::new(ReviewAnswer { denial }))
     }
 }
 

@@ -190,7 +190,10 @@ impl Cluster {
     fn member(&self, name: &str, address: IpAddr, program: &str, arguments: &[(&str, String)]) -> Member {
         let state = self.state.iter().map(|url| ("--state", url));
         let arguments = arguments.iter().map(|(flag, value)| (*flag, value)).chain(state);
-        let arguments = arguments.flat_map(|(flag, value)| [flag.to_owned(), value.clone()]).collect();
+        let mut arguments: Vec<String> = arguments.flat_map(|(flag, value)| [flag.to_owned(), value.clone()]).collect();
+        if program == "headgate-proxy" {
+            arguments.extend(self.proxy_arguments.iter().cloned());
+        }
         let process = Part::new("a process of headgate", binary::of(program), arguments);
         process.start();
         Member { name: name.to_owned(), address, process }

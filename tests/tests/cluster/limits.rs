@@ -1,14 +1,20 @@
 //! The limits of the contract, applied with kubectl: two operators, two gateways on one store, real traffic.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use headgate_tests::{
+    certificates::Authority,
     client::{Ask, Connection, get},
     cluster::{
         self, Cluster, ORIGIN_PORT,
-        headgate::{EDIT_LIMIT, Member},
+        headgate::{EDIT_LIMIT, Member, NAMESPACE},
+        tokens::Token,
     },
     eventually, examples,
+    grpc::{Call, Ruling},
     manifests::{GATEWAY, rate_limit, route},
     store::Store,
 };
@@ -18,6 +24,9 @@ const LIMIT: Duration = Duration::from_mins(3);
 const HOST: &str = "shop.example.com";
 /// Figures are written every 10 s at most.
 const FIGURES_LIMIT: Duration = Duration::from_secs(30);
+
+/// The port of Envoy's rate limit service.
+const SERVICE_PORT: u16 = 8081;
 
 const LOGIN: (&str, &str, &str) = ("RateLimit", "default", "login");
 const ONCE: (&str, &str, &str) = ("RateLimit", "default", "once");
@@ -39,7 +48,13 @@ fn limits_hold_over_all_gateways_and_status_says_how_it_goes() {
         cluster.apply(&rate_limit("once", once)).await;
         let operators = [cluster.operator("operator-1").await, cluster.operator("operator-2").await];
         let followed: Vec<&Member> = operators.iter().collect();
-        let gateways = [cluster.gateway("gateway-1", &followed).await, cluster.gateway("gateway-2", &followed).await];
+        let authority = Authority::new("limits");
+        let first = cluster.address();
+        cluster.proxy_arguments = rate_limit_service(&cluster, &authority, first);
+        let token = cluster.create_token(Token::of(NAMESPACE, "headgate-gateway", "headgate")).await.expect("a token");
+        let serving = cluster.proxy("gateway", "gateway-1", first, &followed, &token).await;
+        cluster.proxy_arguments.clear();
+        let gateways = [serving, cluster.gateway("gateway-2", &followed).await];
         for gateway in &gateways {
             gateway.ready().await;
             gateway.answers(&get(HOST, "/"), 200, "shop").await;
@@ -50,6 +65,7 @@ fn limits_hold_over_all_gateways_and_status_says_how_it_goes() {
         }
 
         together_they_pass_the_limit(&cluster, &gateways).await;
+        accounts_ask_for_the_limits_that_they_may_read(&cluster, &gateways[0], &authority).await;
         without_the_store_they_keep_their_shares(&cluster, &gateways, &mut store).await;
     });
 }
@@ -88,6 +104,60 @@ async fn together_they_pass_the_limit(cluster: &Cluster, gateways: &[Member]) {
     let mut lines = columns.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
     assert_eq!(lines.next().expect("titles"), ["NAME", "LIMIT", "PERIOD", "SCOPE", "REFUSED", "READY", "AGE"]);
     assert_eq!(lines.next().expect("a row")[..4], ["login", "100", "60s", "Cluster"], "{columns}");
+}
+
+/// What a gateway at this address is told to serve Envoy's rate limit service with.
+fn rate_limit_service(cluster: &Cluster, authority: &Authority, address: IpAddr) -> Vec<String> {
+    let leaf = authority.issue(&["limits.test"]);
+    let (cert, key) = (cluster.write("limits.crt", &leaf.chain_pem), cluster.write("limits.key", &leaf.key_pem));
+    let listen = SocketAddr::new(address, SERVICE_PORT).to_string();
+    let arguments = ["--rls-listen", &listen, "--rls-cert", &cert.display().to_string(), "--rls-key"];
+    arguments.map(ToOwned::to_owned).into_iter().chain([key.display().to_string()]).collect()
+}
+
+async fn accounts_ask_for_the_limits_that_they_may_read(cluster: &Cluster, gateway: &Member, authority: &Authority) {
+    for account in ["caller", "stranger"] {
+        cluster.service_account("default", account).await;
+    }
+    cluster
+        .apply(
+            "apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: { name: limits, namespace: default }
+rules: [{ apiGroups: [headgate.dev], resources: [ratelimits], verbs: [get] }]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: { name: limits, namespace: default }
+roleRef: { apiGroup: rbac.authorization.k8s.io, kind: Role, name: limits }
+subjects: [{ kind: ServiceAccount, name: caller, namespace: default }]
+",
+        )
+        .await;
+    let token =
+        async |account, audience| cluster.create_token(Token::of("default", account, audience)).await.expect("a token");
+    let (caller, stranger) = (token("caller", "headgate").await, token("stranger", "headgate").await);
+    let for_the_cluster = token("caller", "").await;
+    let service = SocketAddr::new(gateway.address, SERVICE_PORT);
+    let mut connection =
+        Connection::tls(service, "limits.test", authority.client(&["h2"])).await.expect("a TLS connection");
+    for (token, domain, expected, word) in [
+        (&caller, "default", (0, 1), ""),
+        (&caller, "shop", (7, 0), "may%20not%20get%20ratelimits"),
+        (&stranger, "default", (7, 0), "may%20not%20get%20ratelimits"),
+        (&for_the_cluster, "default", (7, 0), "does%20not%20accept%20the%20token"),
+        (&"nonsense".to_owned(), "default", (7, 0), "does%20not%20accept%20the%20token"),
+    ] {
+        let call = Call {
+            token: Some(token.as_str()),
+            domain,
+            descriptors: &[&[("limit", "exports"), ("tenant", "7")]],
+            hits: 1,
+        };
+        let Ruling { status, message, code } = call.on(&mut connection).await;
+        assert_eq!((status, code), expected, "{domain}: {message}");
+        assert!(message.contains(word), "{message}");
+    }
 }
 
 async fn without_the_store_they_keep_their_shares(cluster: &Cluster, gateways: &[Member], store: &mut Store) {

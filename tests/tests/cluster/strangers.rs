@@ -1,6 +1,10 @@
 //! Who shows the wrong token gets nothing; who shows a right one gets what it may know, and no more.
 
-use std::{net::IpAddr, path::Path, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    time::Duration,
+};
 
 use headgate_tests::{
     certificates::Authority,
@@ -12,8 +16,9 @@ use headgate_tests::{
         workloads::Pod,
     },
     eventually,
-    manifests::{pool, route_to_pool, secret},
+    manifests::{pool, rate_limit, route_to_pool, secret},
 };
+use http::Method;
 use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_mins(4);
@@ -152,6 +157,31 @@ async fn sidecars(cluster: &Cluster, operators: &[Member; 2]) {
     for word in ["PRIVATE KEY", "chat.example.com"] {
         assert!(!holds(&cluster.path("app-2.data"), word), "`{word}` is on its disk");
     }
+    its_application_asks_for_the_limits_of_its_namespace(cluster).await;
+}
+
+async fn its_application_asks_for_the_limits_of_its_namespace(cluster: &Cluster) {
+    let limit = rate_limit("exports", "applicationOnly: true\nscope: Proxy\nlimit: 3\nperiod: 1h");
+    cluster.apply(&(limit.replace("namespace: default", "namespace: shop") + &limit)).await;
+    let application = SocketAddr::from(([127, 0, 0, 1], 16_020));
+    let ask = |namespace: &str| {
+        get("127.0.0.1:16020", &format!("/v1/ratelimits/{namespace}/exports/limit"))
+            .method(Method::POST)
+            .header("Content-Type", "application/json")
+            .body(r#"{"key": "tenant-7"}"#)
+    };
+    let first = eventually(EDIT_LIMIT, "the application is answered", async || {
+        let answer = ask("shop").to(application).await;
+        if answer.status == 200 { Ok(answer.json()) } else { Err(answer.text()) }
+    })
+    .await;
+    assert_eq!((&first["success"], &first["limit"], &first["remaining"]), (&json!(true), &json!(3), &json!(2)));
+    let mut passed = 1;
+    for _ in 0..5 {
+        passed += u32::from(ask("shop").to(application).await.json()["success"] == true);
+    }
+    assert_eq!(passed, 3);
+    assert_eq!(ask("default").to(application).await.status, 404, "another namespace's limits are none of its business");
 }
 
 /// Whether any file below a folder holds a word.

@@ -4,6 +4,7 @@ mod bad_input;
 mod command_line;
 mod contract;
 mod edits;
+mod envoy;
 mod exchange;
 mod failover;
 mod harness;

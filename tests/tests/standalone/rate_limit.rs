@@ -207,6 +207,17 @@ fn a_refusal_has_the_form_that_the_client_reads() {
 }
 
 #[test]
+fn a_refusal_leaves_a_connection_of_http_2_open() {
+    within(LIMIT, async {
+        let World { headgate, .. } = &world(&rate_limit("two", "limit: 2\nperiod: 1h"), &[]).await;
+        let mut connection = Connection::h2c(headgate.http).await.expect("standalone listens");
+        let (passed, last) = passed(&mut connection, &shop(), 10).await;
+        assert_eq!((passed, last.status, last.reason()), (2, 429, "RateLimited"));
+        assert!(connection.is_open().await && retry_after(&last) > 0);
+    });
+}
+
+#[test]
 fn failed_logins_count_by_their_cost_and_block() {
     within(LIMIT, async {
         let World { headgate, .. } = &world(CONTRACT, &[]).await;

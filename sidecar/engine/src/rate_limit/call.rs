@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::book::Limits;
 use super::key::KeyText;
 use super::limit::RateLimit;
+use super::quota::Quota;
 use super::store::{StoreError, Take, Taken};
 use super::terms::{Charge, Figures, Verdict, Why};
 use crate::time::EpochMillis;
@@ -34,6 +35,8 @@ pub struct Told {
     pub refused: Option<Why>,
     /// The limit that applies.
     pub limit: u32,
+    /// Its period, in milliseconds.
+    pub period: u32,
     /// What is left, and when there is more.
     pub figures: Figures,
 }
@@ -87,5 +90,6 @@ fn told(limit: &RateLimit, verdict: &Verdict, now: EpochMillis) -> Told {
     limit.state.tally.count(refused, now);
     // A limit that only watches tells the application to go on.
     let refused = refused.filter(|_| limit.enforces());
-    Told { refused, limit: limit.quota(0).limit, figures }
+    let Quota { limit, period, .. } = limit.quota(0);
+    Told { refused, limit, period, figures }
 }
