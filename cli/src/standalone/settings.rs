@@ -38,7 +38,7 @@ pub struct Settings {
     pub envoy: EnvoySettings,
 
     /// File with the token that callers of Envoy's rate limit service need; required where --rls-listen is not a
-    /// loopback address. Read again for each call
+    /// loopback address. Read again every second
     #[arg(long, value_name = "FILE", requires = "rls_listen")]
     pub rls_token_file: Option<PathBuf>,
 

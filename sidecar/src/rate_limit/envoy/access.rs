@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use headgate_snapshot::ReviewAnswer;
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
 use tonic::Status;
 
 use crate::clock::Clock;
@@ -16,6 +17,10 @@ use crate::stream::Replicas;
 /// How long the operator's word is believed, and how long a denial is.
 const REMEMBERED_FOR: Duration = Duration::from_mins(1);
 const DENIED_FOR: Duration = Duration::from_secs(5);
+/// How long a token is taken to be what its file had.
+const FILE_HOLDS: Duration = Duration::from_secs(1);
+/// Questions to the operator at once.
+const MOST_AT_ONCE: usize = 4;
 /// Answers of the operator that are remembered. One caller has one token and few namespaces.
 const MOST_REMEMBERED: usize = 4_096;
 /// Longest token that is looked at, in bytes.
@@ -27,7 +32,7 @@ pub enum EnvoyAccess {
     /// Whoever may `get ratelimits` in the namespace, as the operator says.
     #[default]
     Operator,
-    /// Whoever has the token of a file, which is read again for each call.
+    /// Whoever has the token of a file, which is read again every second.
     TokenFile(PathBuf),
     /// Whoever reaches the address, which must be a loopback address then.
     Anyone,
@@ -39,10 +44,15 @@ pub(crate) struct Gatekeeper {
     replicas: Arc<Replicas>,
     clock: Clock,
     remembered: Mutex<BTreeMap<Asked, Remembered>>,
+    /// The digest of the token of the file, and when it was read.
+    of_file: Mutex<Option<(Digest, Instant)>>,
+    reviews: Semaphore,
 }
 
+/// A digest of a token.
+type Digest = [u8; 32];
 /// A digest of a token, and a namespace.
-type Asked = ([u8; 32], String);
+type Asked = (Digest, String);
 
 struct Remembered {
     denial: String,
@@ -51,7 +61,8 @@ struct Remembered {
 
 impl Gatekeeper {
     pub(crate) fn new(access: EnvoyAccess, replicas: Arc<Replicas>, clock: Clock) -> Self {
-        Self { access, replicas, clock, remembered: Mutex::default() }
+        let (remembered, of_file) = (Mutex::default(), Mutex::default());
+        Self { access, replicas, clock, remembered, of_file, reviews: Semaphore::new(MOST_AT_ONCE) }
     }
 
     /// Whether a caller may ask for the limits of a namespace.
@@ -60,7 +71,7 @@ impl Gatekeeper {
         let token = token.filter(|token| !token.is_empty() && token.len() <= LONGEST_TOKEN);
         match &self.access {
             EnvoyAccess::Anyone => Ok(()),
-            EnvoyAccess::TokenFile(path) => compare(path, token.ok_or_else(needed)?).await,
+            EnvoyAccess::TokenFile(path) => self.compare(path, token.ok_or_else(needed)?).await,
             EnvoyAccess::Operator => self.review(token.ok_or_else(needed)?, namespace).await,
         }
     }
@@ -72,6 +83,8 @@ impl Gatekeeper {
         let denial = if let Some(denial) = known {
             denial
         } else {
+            // Whoever knocks with many tokens waits, and keeps nobody else from the operator.
+            let _permit = self.reviews.acquire().await;
             let answer = self.replicas.review(token, namespace).await;
             let ReviewAnswer { denial } = answer.map_err(|failure| {
                 Status::unavailable(format!("nobody could be asked about the token: {failure}; try again"))
@@ -80,6 +93,32 @@ impl Gatekeeper {
             denial
         };
         if denial.is_empty() { Ok(()) } else { Err(Status::permission_denied(denial)) }
+    }
+
+    /// Compares digests, which take the same time whatever differs.
+    async fn compare(&self, path: &Path, token: &str) -> Result<(), Status> {
+        let now = self.clock.now();
+        let known = self.of_file.lock().filter(|(_, read)| now.saturating_duration_since(*read) < FILE_HOLDS);
+        let expected = if let Some((expected, _)) = known {
+            expected
+        } else {
+            let text = tokio::fs::read_to_string(path).await.map_err(|error| {
+                tracing::warn!(path = %path.display(), %error, "the token of the rate limit service cannot be read");
+                Status::unavailable("the token cannot be checked now; try again")
+            })?;
+            if text.trim().is_empty() {
+                return Err(Status::unavailable("--rls-token-file is empty; put a token into it"));
+            }
+            let expected = Sha256::digest(text.trim()).into();
+            *self.of_file.lock() = Some((expected, now));
+            expected
+        };
+        let given: Digest = Sha256::digest(token).into();
+        if given == expected {
+            Ok(())
+        } else {
+            Err(Status::unauthenticated("the token is not the one of --rls-token-file"))
+        }
     }
 }
 
@@ -93,15 +132,4 @@ fn remember(known: &mut BTreeMap<Asked, Remembered>, asked: Asked, denial: &str,
     }
     let holds = if denial.is_empty() { REMEMBERED_FOR } else { DENIED_FOR };
     known.insert(asked, Remembered { denial: denial.to_owned(), until: now + holds });
-}
-
-/// Compares digests, which take the same time whatever differs.
-async fn compare(path: &Path, token: &str) -> Result<(), Status> {
-    let expected = tokio::fs::read_to_string(path).await.map_err(|error| {
-        tracing::warn!(path = %path.display(), %error, "the token of the rate limit service cannot be read");
-        Status::unavailable("the token cannot be checked now; try again")
-    })?;
-    let expected = expected.trim();
-    let is_same = !expected.is_empty() && Sha256::digest(expected) == Sha256::digest(token);
-    if is_same { Ok(()) } else { Err(Status::unauthenticated("the token is not the one of --rls-token-file")) }
 }
