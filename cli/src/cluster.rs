@@ -9,7 +9,9 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use headgate_operator::watch::{Read, Source, Watches, resource};
 use headgate_operator::world::{ObjectKind, Scope, World};
-use headgate_translate::{ASSUMED_CLASS, AddressPolicy, AssumedClasses, ObjectKey, Options, Reference, Translation};
+use headgate_translate::{
+    ASSUMED_CLASS, AddressPolicy, AssumedClasses, MasterKey, ObjectKey, Options, Reference, Translation,
+};
 use kube::api::{DynamicObject, ListParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
@@ -96,7 +98,12 @@ impl Cluster {
         let addresses = AddressPolicy::Any { denied: Vec::new() };
         let assumed_classes =
             if gaps.unseen_classes().next().is_some() { AssumedClasses::Headgate } else { AssumedClasses::None };
-        let mut world = World::new(Options { addresses, assumed_classes, ..Options::default() });
+        let mut world = World::new(Options {
+            addresses,
+            assumed_classes,
+            master_key: MasterKey::for_checks(),
+            ..Options::default()
+        });
         for (kind, objects) in found {
             for object in objects {
                 take(&mut world, kind, object);

@@ -129,6 +129,7 @@ fn why_foreign(object: &Object) -> Option<(&'static str, String)> {
         }
         Object::OriginPool(_)
         | Object::RateLimit(_)
+        | Object::WaitingRoom(_)
         | Object::GatewayClass(_)
         | Object::ReferenceGrant(_)
         | Object::IngressClass(_)

@@ -65,8 +65,9 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
 
     let kept: BTreeSet<Key> = proxy.plan().resources().entries().keys().map(|key| Key::clone(key)).collect();
     let hub = Arc::new(Hub::default());
-    let control =
-        Arc::new(Control::new(Arc::clone(&hub), Library::new(settings.files.clone()), kept, settings.addresses()));
+    let library = Library::new(settings.files.clone());
+    let master_key = settings.master_key()?;
+    let control = Arc::new(Control::new(Arc::clone(&hub), library, kept, settings.addresses(), master_key));
     // Nobody else sets these.
     let _ = shown.control.set(Arc::clone(&control));
     let asked = Arc::clone(&proxy);

@@ -93,7 +93,7 @@ fn row(item: &Value) -> Row {
         ready: ready.to_owned(),
         healthy: figure("healthy"),
         active: figure("active"),
-        figures: of_the_last_minute(&status["lastMinute"]),
+        figures: [of_the_last_minute(&status["lastMinute"]), of_the_room(status)].concat(),
         note,
     }
 }
@@ -105,6 +105,15 @@ fn of_the_last_minute(minute: &Value) -> String {
     };
     let reason = minute["topReason"].as_str().map_or_else(String::new, |reason| format!(" ({reason})"));
     format!("last minute: {allowed} allowed, {refused} refused{reason}")
+}
+
+/// Who is in a room, and who waits.
+fn of_the_room(status: &Value) -> String {
+    let (Some(active), Some(queued)) = (status["active"].as_u64(), status["queued"].as_u64()) else {
+        return String::new();
+    };
+    let wait = status["waitSeconds"].as_u64().map_or_else(String::new, |seconds| format!(" for {seconds} s"));
+    format!("{}: {active} inside, {queued} waiting{wait}", text(&status["state"]))
 }
 
 fn condition<'v>(conditions: &'v Value, wanted: &str) -> Option<&'v Value> {
@@ -176,8 +185,15 @@ mod tests {
                 "lastMinute": { "allowed": 100, "refused": 37, "topReason": "OverLimit" },
             },
         });
+        let room = json!({
+            "kind": "WaitingRoom", "metadata": { "name": "sale", "namespace": "default" },
+            "status": {
+                "conditions": [{ "type": "Ready", "status": "True", "reason": "Ready", "message": "" }],
+                "state": "Queueing", "active": 50, "queued": 7, "waitSeconds": 90,
+            },
+        });
         let lines: Vec<String> =
-            table(&[&pool, &route, &ingress, &limit].map(row)).into_iter().map(|(line, _)| line).collect();
+            table(&[&pool, &route, &ingress, &limit, &room].map(row)).into_iter().map(|(line, _)| line).collect();
         assert_eq!(
             lines,
             [
@@ -186,6 +202,7 @@ mod tests {
                 "HTTPRoute/web/shop  False  -        -       BackendNotFound: no Service x",
                 "Ingress/web/old     -      -        -       told by events: kubectl describe ingress --namespace web old",
                 "RateLimit/login     True   -        -       last minute: 100 allowed, 37 refused (OverLimit)",
+                "WaitingRoom/sale    True   -        -       Queueing: 50 inside, 7 waiting for 90 s",
             ]
         );
     }

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use headgate_operator::world::{Object, World};
-use headgate_translate::Options;
+use headgate_translate::{MasterKey, Options};
 
 use crate::manifest::catalogue::Catalogue;
 use crate::manifest::complaint::{Complaint, Severity};
@@ -30,7 +30,7 @@ pub fn load(files: Vec<PathBuf>) -> anyhow::Result<(Library, World)> {
     }
     let mut library = Library::new(files);
     library.refresh(&Suspects::all());
-    let mut world = World::new(Options::standalone());
+    let mut world = World::new(Options { master_key: MasterKey::for_checks(), ..Options::standalone() });
     Registry::default().sync(&Catalogue::of(&library), &mut world);
     Ok((library, world))
 }

@@ -4,7 +4,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt as _;
 use serde_json::Value;
 
-use crate::{OriginPool, RateLimit, schema};
+use crate::{OriginPool, RateLimit, WaitingRoom, schema};
 
 /// API group of all kinds of ours.
 pub const GROUP: &str = "headgate.dev";
@@ -34,6 +34,12 @@ pub const KINDS: &[Kind] = &[
         definition: || schema::tidy(OriginPool::crd()),
     },
     Kind { name: "RateLimit", plural: "ratelimits", short_name: "rl", definition: || schema::tidy(RateLimit::crd()) },
+    Kind {
+        name: "WaitingRoom",
+        plural: "waitingrooms",
+        short_name: "wr",
+        definition: || schema::tidy(WaitingRoom::crd()),
+    },
 ];
 
 impl Kind {

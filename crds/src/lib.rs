@@ -24,8 +24,10 @@ pub mod proxies;
 pub mod rate_limit;
 pub mod schema;
 pub mod target;
+pub mod waiting_room;
 
 pub use duration::Duration;
 pub use kinds::{GROUP, KINDS, Kind, VERSION};
 pub use origin_pool::{OriginPool, OriginPoolSpec, OriginPoolStatus};
 pub use rate_limit::{RateLimit, RateLimitSpec, RateLimitStatus};
+pub use waiting_room::{WaitingRoom, WaitingRoomSpec, WaitingRoomStatus};

@@ -150,6 +150,9 @@ impl Walk {
                 self.refuse(path, format!("{text:?} is not known, write one of {}", allowed.join(", ")));
             }
         }
+        if schema.format.as_deref() == Some("date-time") && text.parse::<jiff::Timestamp>().is_err() {
+            self.refuse(path, format!("{text:?} is no time: write one such as 2026-11-27T09:00:00Z"));
+        }
         if let Some(pattern) = &schema.pattern
             && self.problems.len() == before
             && !regex::Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(text))

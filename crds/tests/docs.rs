@@ -10,6 +10,7 @@ fn page(kind: &Kind) -> &'static str {
     match kind.name {
         "OriginPool" => "origin-pool.md",
         "RateLimit" => "rate-limit.md",
+        "WaitingRoom" => "waiting-room.md",
         other => unreachable!("{other} has no page in docs/: write one, and name it here"),
     }
 }

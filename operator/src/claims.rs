@@ -108,6 +108,6 @@ fn hosts(resource: &Resource) -> Vec<&String> {
     match &resource.body {
         Some(Body::Route(route)) => route.attachments.iter().flat_map(|attachment| &attachment.hosts).collect(),
         Some(Body::OriginPool(pool)) => pool.hosts.iter().collect(),
-        Some(Body::Gateway(_) | Body::Certificate(_) | Body::RateLimit(_)) | None => Vec::new(),
+        Some(Body::Gateway(_) | Body::Certificate(_) | Body::RateLimit(_) | Body::WaitingRoom(_)) | None => Vec::new(),
     }
 }

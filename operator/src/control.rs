@@ -18,7 +18,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use headgate_snapshot::StateUrl;
-use headgate_translate::{Dependency, Force, GatewayAddress, ObjectKey, ObjectRef, Options, Reference, Verdict};
+use headgate_translate::{
+    Dependency, Force, GatewayAddress, MasterKey, ObjectKey, ObjectRef, Options, Reference, Verdict,
+};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -77,6 +79,8 @@ struct State {
     references: BTreeSet<Reference>,
     verdicts: Arc<BTreeMap<ObjectRef, Arc<Verdict>>>,
     is_published: bool,
+    /// The world is not as it was when it was translated last, though no source said so.
+    is_stale: bool,
     /// Since when a translation has waited for Secrets and ConfigMaps.
     waits_since: Option<Instant>,
 }
@@ -114,6 +118,7 @@ impl Control {
             references: BTreeSet::new(),
             verdicts: Arc::default(),
             is_published: false,
+            is_stale: false,
             waits_since: None,
         };
         let (state, book) = (Mutex::new(state), Mutex::default());
@@ -123,6 +128,13 @@ impl Control {
     /// `controllerName` that signs entries of a route's status.
     pub fn controller(&self) -> &str {
         &self.controller
+    }
+
+    /// From now on there are keys.
+    pub fn set_master_key(&self, key: MasterKey) {
+        let mut state = self.state.lock();
+        state.world.set_master_key(key);
+        state.is_stale = true;
     }
 
     /// Takes in what a source tells.
@@ -172,6 +184,7 @@ impl Control {
         // Any namespace may have an object of a kind that was never read.
         let is_blind = unread.iter().any(|dependency| !matches!(dependency, Dependency::One(_)));
         state.world.set_unread(unread);
+        state.is_stale = false;
         let translation = state.world.translate(wall);
         for dropped in state.sources.refer(&translation.references, now) {
             let source = Source::One(dropped);
@@ -209,7 +222,7 @@ impl Control {
     /// Whether what can be read is not what the last translation took it to be. Time alone may change that.
     pub fn is_behind(&self, now: Instant) -> bool {
         let state = self.state.lock();
-        state.is_published && state.world.inputs().unread != state.sources.unread(now)
+        state.is_published && (state.is_stale || state.world.inputs().unread != state.sources.unread(now))
     }
 
     /// Joins what the proxies tell with the verdicts, and returns the objects whose status changed.

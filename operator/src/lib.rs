@@ -31,6 +31,7 @@ pub mod election;
 pub mod events;
 pub mod hub;
 pub mod leadership;
+pub mod master;
 pub mod metrics;
 pub mod process;
 pub mod settings;

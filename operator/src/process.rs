@@ -26,7 +26,7 @@ use crate::leadership::Leadership;
 use crate::settings::Settings;
 use crate::stream::{self, StreamMetrics, Streams};
 use crate::tls::{HTTP_1, HTTP_2, TlsListener, server_config};
-use crate::{admin, api};
+use crate::{admin, api, master};
 
 /// How long the goodbyes and the end of the lease may take.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -52,6 +52,8 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let Cluster { control, pen, election } =
         cluster::start(&client, &settings, own, &hub, &leadership, &registry, stop.subscribe())
             .context("cannot register metrics")?;
+    let (keys, keyed) = (Arc::clone(&vault), Arc::clone(&control));
+    tokio::spawn(async move { keyed.set_master_key(master::key(&*keys).await) });
     tokio::spawn(authority::run(vault, names, pen, serving));
     let told = Arc::clone(&control);
     serve(admin_listener, admin::routes(Arc::clone(&hub), registry.clone(), Arc::new(move || told.troubles())));

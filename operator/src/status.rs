@@ -22,6 +22,7 @@ mod rate_limit;
 #[cfg(test)]
 mod tests;
 mod told;
+mod waiting_room;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,6 +40,7 @@ use serde_json::{Value, json};
 pub use condition::{find, is_true};
 pub use list::{StatusList, StatusQuestion};
 pub use rate_limit::LimitStanding;
+pub use waiting_room::RoomStanding;
 
 use crate::hub::{Progress, Scope, Standing};
 use condition::{Draft, programmed, ready, settle};
@@ -52,6 +54,8 @@ pub enum Status {
     OriginPool(Box<headgate_crds::OriginPoolStatus>),
     /// Of a RateLimit.
     RateLimit(Box<headgate_crds::RateLimitStatus>),
+    /// Of a WaitingRoom.
+    WaitingRoom(Box<headgate_crds::WaitingRoomStatus>),
     /// Of a Gateway.
     Gateway(GatewayStatus),
     /// Of an HTTPRoute: the entries of ours. A writer leaves those of other controllers as they are.
@@ -84,6 +88,7 @@ impl Status {
         Some(match kind {
             Kind::OriginPool => Self::OriginPool(Box::new(serde_json::from_value(value).ok()?)),
             Kind::RateLimit => Self::RateLimit(Box::new(serde_json::from_value(value).ok()?)),
+            Kind::WaitingRoom => Self::WaitingRoom(Box::new(serde_json::from_value(value).ok()?)),
             Kind::Gateway => Self::Gateway(serde_json::from_value(value).ok()?),
             Kind::HttpRoute => {
                 let HttpRouteStatus { mut parents } = serde_json::from_value(value).ok()?;
@@ -101,6 +106,7 @@ impl Status {
         match self {
             Self::OriginPool(status) => &status.conditions,
             Self::RateLimit(status) => &status.conditions,
+            Self::WaitingRoom(status) => &status.conditions,
             Self::Gateway(status) => &status.conditions,
             Self::HttpRoute(status) => status.parents.first().map_or(&[], |parent| &parent.conditions),
             Self::GatewayClass(status) => &status.conditions,
@@ -114,6 +120,7 @@ impl Status {
         match self {
             Self::OriginPool(status) => json!(status),
             Self::RateLimit(status) => json!(status),
+            Self::WaitingRoom(status) => json!(status),
             Self::Gateway(status) => json!(status),
             Self::HttpRoute(status) => json!(status),
             Self::GatewayClass(status) => json!(status),
@@ -127,6 +134,7 @@ impl Status {
         match self {
             Self::OriginPool(_)
             | Self::RateLimit(_)
+            | Self::WaitingRoom(_)
             | Self::Gateway(_)
             | Self::HttpRoute(_)
             | Self::GatewayClass(_) => Some(self.shown()),
@@ -149,6 +157,8 @@ pub struct Observation<'a> {
     pub health: &'a [&'a PoolHealth],
     /// How it fares, of a limit.
     pub limit: &'a LimitStanding,
+    /// How it fares, of a room.
+    pub room: &'a RoomStanding,
     /// What troubles the proxies that serve the object themselves, by their names. Told of Gateways.
     pub troubles: &'a [(&'a str, &'a Trouble)],
     /// What holds for all objects.
@@ -168,7 +178,7 @@ pub struct Installation<'a> {
 
 /// The status of one object, or nothing where it is another controller's.
 pub fn status(kind: Kind, observation: &Observation<'_>, previous: Option<&Status>, now: Timestamp) -> Option<Status> {
-    let Observation { verdict, standing, health, limit, troubles: _, installation } = *observation;
+    let Observation { verdict, standing, health, limit, room, troubles: _, installation } = *observation;
     let Installation { controller, addresses, state: _ } = installation;
     match verdict.force {
         Force::Foreign => return None,
@@ -186,6 +196,7 @@ pub fn status(kind: Kind, observation: &Observation<'_>, previous: Option<&Statu
     Some(match kind {
         Kind::OriginPool => Status::OriginPool(Box::new(pool::status(verdict, standing, health, before, now))),
         Kind::RateLimit => Status::RateLimit(Box::new(rate_limit::status(verdict, standing, limit, before, now))),
+        Kind::WaitingRoom => Status::WaitingRoom(Box::new(waiting_room::status(verdict, standing, room, before, now))),
         Kind::Gateway => Status::Gateway(gateway::status(observation, previous, now)),
         // Nobody knows whose its parents are, so that what was said of them stays.
         Kind::HttpRoute if verdict.force == Force::Held && verdict.parents.is_empty() => {
@@ -270,6 +281,7 @@ struct Said {
     standing: Standing,
     health: Vec<PoolHealth>,
     limit: LimitStanding,
+    room: RoomStanding,
     /// Nothing where the object is another controller's.
     status: Option<Status>,
 }
@@ -281,6 +293,7 @@ struct Observed<'p> {
     standing: Standing,
     health: &'p [&'p PoolHealth],
     limit: LimitStanding,
+    room: RoomStanding,
     /// Something that counts for all objects of the kind is not as it was.
     news: bool,
 }
@@ -294,11 +307,12 @@ fn troubles_of<'p>(gateway: &ObjectKey, all: &[(&Scope, &'p str, &'p Trouble)]) 
 impl Said {
     /// Whether the same would be said again.
     fn holds(&self, observed: &Observed<'_>) -> bool {
-        let Observed { verdict, standing, health, limit, news } = observed;
+        let Observed { verdict, standing, health, limit, room, news } = observed;
         !news
             && (Arc::ptr_eq(&self.verdict, verdict) || self.verdict == **verdict)
             && self.standing == *standing
             && self.limit == *limit
+            && self.room == *room
             && self.health.iter().eq(health.iter().copied())
     }
 }
@@ -326,16 +340,17 @@ impl Statuses {
             let ObjectRef { kind, key }: &ObjectRef = object;
             let wire_key = Key::new(kind.as_str(), key.namespace.as_str(), key.name.as_str());
             let standing = progress.standing(&wire_key);
-            let (mut health, mut limit) = (&[][..], LimitStanding::default());
+            let (mut health, mut limit, mut room) = (&[][..], LimitStanding::default(), RoomStanding::default());
             match kind {
                 Kind::OriginPool => health = told.health(key),
                 Kind::RateLimit => {
                     limit = LimitStanding::new(&wire_key, progress, &standing, told.limits(key), installation.state);
                 }
+                Kind::WaitingRoom => room = RoomStanding::new(&standing, told.rooms(key)),
                 Kind::GatewayClass | Kind::Gateway | Kind::HttpRoute | Kind::IngressClass | Kind::Ingress => {}
             }
             let news = *kind == Kind::Gateway && other_troubles;
-            (object, Observed { verdict, standing, health, limit, news })
+            (object, Observed { verdict, standing, health, limit, room, news })
         };
         let observed = verdicts.iter().map(|(object, verdict)| observe(object, verdict));
         let differ = changes(&self.said, observed, |said, observed| said.holds(observed));
@@ -348,7 +363,7 @@ impl Statuses {
 
         let mut changed = Vec::new();
         for (object, observed) in differ {
-            let Some(Observed { verdict, standing, health, limit, news: _ }) = observed else {
+            let Some(Observed { verdict, standing, health, limit, room, news: _ }) = observed else {
                 self.said.remove(&object);
                 continue;
             };
@@ -359,17 +374,25 @@ impl Statuses {
                 | Kind::IngressClass
                 | Kind::Ingress
                 | Kind::OriginPool
-                | Kind::RateLimit => Vec::new(),
+                | Kind::RateLimit
+                | Kind::WaitingRoom => Vec::new(),
             };
-            let observation =
-                Observation { verdict, standing: &standing, health, limit: &limit, troubles: &troubles, installation };
+            let observation = Observation {
+                verdict,
+                standing: &standing,
+                health,
+                limit: &limit,
+                room: &room,
+                troubles: &troubles,
+                installation,
+            };
             let before = self.said.get(&object).and_then(|said| said.status.clone());
             let status = status(object.kind, &observation, before.as_ref(), now);
             if before != status {
                 changed.push(Change { object: object.clone(), before });
             }
             let health = health.iter().copied().cloned().collect();
-            self.said.insert(object, Said { verdict: Arc::clone(verdict), standing, health, limit, status });
+            self.said.insert(object, Said { verdict: Arc::clone(verdict), standing, health, limit, room, status });
         }
         changed
     }

@@ -230,6 +230,7 @@ mod tests {
         let expected = [
             "originpools",
             "ratelimits",
+            "waitingrooms",
             "gatewayclasses",
             "gateways",
             "httproutes",

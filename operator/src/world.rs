@@ -12,9 +12,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use headgate_crds::gateway_api::{Gateway, GatewayClass, HttpRoute, ReferenceGrant};
-use headgate_crds::{GROUP, OriginPool, RateLimit};
+use headgate_crds::{GROUP, OriginPool, RateLimit, WaitingRoom};
 use headgate_translate::{
-    Claims, Dependency, Force, Inputs, Kind, LastAccepted, ObjectKey, ObjectRef, Objects, Options, Problem,
+    Claims, Dependency, Force, Inputs, Kind, LastAccepted, MasterKey, ObjectKey, ObjectRef, Objects, Options, Problem,
     Translation, Translator, Verdict,
 };
 use jiff::Timestamp;
@@ -123,6 +123,8 @@ kinds! {
     OriginPool: OriginPool, origin_pools, "OriginPool", GROUP, ["v1alpha1"], Namespaced, Some(Kind::OriginPool);
     /// headgate's RateLimit.
     RateLimit: RateLimit, rate_limits, "RateLimit", GROUP, ["v1alpha1"], Namespaced, Some(Kind::RateLimit);
+    /// headgate's WaitingRoom.
+    WaitingRoom: WaitingRoom, waiting_rooms, "WaitingRoom", GROUP, ["v1alpha1"], Namespaced, Some(Kind::WaitingRoom);
     /// Gateway API GatewayClass.
     GatewayClass: GatewayClass, gateway_classes, "GatewayClass", "gateway.networking.k8s.io", ["v1", "v1beta1"], Cluster, Some(Kind::GatewayClass);
     /// Gateway API Gateway.
@@ -170,6 +172,7 @@ impl From<Kind> for ObjectKind {
             Kind::Ingress => Self::Ingress,
             Kind::OriginPool => Self::OriginPool,
             Kind::RateLimit => Self::RateLimit,
+            Kind::WaitingRoom => Self::WaitingRoom,
         }
     }
 }
@@ -253,6 +256,11 @@ impl World {
         &self.inputs
     }
 
+    /// What the keys of tickets are derived from.
+    pub fn set_master_key(&mut self, key: MasterKey) {
+        self.inputs.options.master_key = key;
+    }
+
     /// Translates the world as it is, and keeps what the next translation needs of the result.
     pub fn translate(&mut self, now: Timestamp) -> Translation {
         self.inputs.now = now;
@@ -267,13 +275,15 @@ impl World {
 
     /// Keeps each accepted object as the one to fall back on, and forgets those of objects that are gone.
     fn remember(&mut self, translation: &Translation) {
-        let Inputs { origin_pools, rate_limits, last_accepted, malformed, .. } = &mut self.inputs;
-        let LastAccepted { origin_pools: accepted_pools, rate_limits: accepted_limits } = last_accepted;
+        let Inputs { origin_pools, rate_limits, waiting_rooms, last_accepted, malformed, .. } = &mut self.inputs;
+        let LastAccepted { origin_pools: accepted_pools, rate_limits: accepted_limits, waiting_rooms: accepted_rooms } =
+            last_accepted;
         let is_malformed = |object: &ObjectRef| malformed.contains_key(object);
         let is_judged = |verdict: &Arc<Verdict>| verdict.is_accepted() && verdict.force != Force::Held;
         let is_accepted = |object: &ObjectRef| translation.verdicts.get(object).is_some_and(is_judged);
         remember(Kind::OriginPool, origin_pools, accepted_pools, is_malformed, is_accepted);
         remember(Kind::RateLimit, rate_limits, accepted_limits, is_malformed, is_accepted);
+        remember(Kind::WaitingRoom, waiting_rooms, accepted_rooms, is_malformed, is_accepted);
     }
 
     /// True where the object was refused before.

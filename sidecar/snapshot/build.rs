@@ -18,6 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "headgate.snapshot.v1.Certificate",
         "headgate.snapshot.v1.Token",
         "headgate.snapshot.v1.ReviewQuestion",
+        "headgate.snapshot.v1.WaitingRoom",
     ]);
     if std::env::var_os("CARGO_FEATURE_STREAM").is_some() {
         // Without the transport's own `connect`, which would bear the name of ours.

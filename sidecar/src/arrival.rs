@@ -8,7 +8,7 @@ use ::http::uri::{Authority as UriAuthority, PathAndQuery};
 use ::http::{HeaderMap, HeaderValue, Method, Uri};
 use headgate_engine::{
     Arrival, Authority, Body, Chance, Client, Decision, Facts, Forwarding, Limited, Protocol, Reason, Replay, Request,
-    StoreError, normalise_path,
+    StoreError, Waits, normalise_path,
 };
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
@@ -27,6 +27,8 @@ pub(crate) enum Arrived {
     Redirected { status: u16, location: String },
     /// A limit refuses it.
     Limited(Box<Limited>),
+    /// A room does not let it in now.
+    Waits(Box<Waits>),
 }
 
 /// The name of a request: 32 hexadecimal digits.
@@ -167,6 +169,7 @@ impl Gate {
             match matched.decide(&current.plan, &arrival, &mut passage.screening, &mut passage.chance)? {
                 Decision::Redirect { status, location } => return Ok(Arrived::Redirected { status, location }),
                 Decision::Limited(limited) => return Ok(Arrived::Limited(limited)),
+                Decision::Waits(waits) => return Ok(Arrived::Waits(waits)),
                 Decision::Ask => {
                     let answer = match passage.screening.question() {
                         Some(take) => self.limiter.ask(take).await,

@@ -142,6 +142,7 @@ impl Shared {
             pools: current.plan.health(),
             troubles,
             limits: self.limiter.figures(&current.plan),
+            rooms: self.limiter.room_figures(&current.plan),
             // Whoever carries the batches knows their numbers.
             sequence: 0,
         };

@@ -33,7 +33,7 @@ use crate::access_log::AccessLogger;
 use crate::arrival::{Arrived, set_path};
 use crate::clock::Clock;
 use crate::config::{ClientLimits, Frontends};
-use crate::http::answer::{redirect, refuse, refuse_limited, tell_limits};
+use crate::http::answer::{redirect, refuse, refuse_limited, tell, write};
 use crate::http::headers::{RequestHeaders, ResponseHeaders, consume_commands, restore_request_id};
 use crate::listen::connection::Connection;
 use crate::metrics::{AttemptResult, Metrics};
@@ -42,6 +42,7 @@ use crate::origin::peer::{PeerSettings, Peers};
 use crate::passage::{Attempt, Passage, Stage, failure_of, fault_of_client};
 use crate::rate_limit::Limiter;
 use crate::state::Current;
+use crate::waiting_room::make_wait;
 
 /// The status in the log of a request whose client went away before an answer.
 const CLIENT_CLOSED: u16 = 499;
@@ -86,7 +87,7 @@ impl ProxyHttp for Gate {
             Ok(Arrived::Onwards) => return Ok(false),
             Ok(Arrived::Redirected { status, location }) => {
                 self.count_answer(session, passage, status, &HeaderMap::new());
-                redirect(session, status, &location, passage.screening.fields(None)).await?;
+                redirect(session, status, &location, &passage.screening).await?;
             }
             Ok(Arrived::Limited(limited)) => {
                 passage.reason = Some(limited.reason());
@@ -94,10 +95,17 @@ impl ProxyHttp for Gate {
                 let fields = passage.screening.fields(Some(limited));
                 refuse_limited(session, limited, fields).await?;
             }
+            Ok(Arrived::Waits(waits)) => {
+                passage.reason = Some(waits.reason);
+                self.count_answer(session, passage, waits.status, &HeaderMap::new());
+                let request = session.req_header();
+                let (header, body) = make_wait(&waits, &request.method, &request.headers)?;
+                write(session, header, body).await?;
+            }
             Err(reason) => {
                 passage.reason = Some(reason);
                 self.count_answer(session, passage, reason.status(), &HeaderMap::new());
-                refuse(session, reason, passage.screening.fields(None)).await?;
+                refuse(session, reason, &passage.screening).await?;
             }
         }
         Ok(true)
@@ -258,6 +266,9 @@ impl ProxyHttp for Gate {
         for name in passage.screening.consumed() {
             response.remove_header(name);
         }
+        if !is_interim && let Some(visit) = &passage.screening.visit {
+            visit.room().obey(visit, &response.headers);
+        }
         consume_commands(response);
         if session.req_header().version == Version::HTTP_10 && response.headers.contains_key(TRANSFER_ENCODING) {
             // A client of HTTP/1.0 knows no chunks: its answer ends with the connection.
@@ -273,7 +284,7 @@ impl ProxyHttp for Gate {
             }
             exchange.change_response(&mut ResponseHeaders(response));
         }
-        if is_interim { Ok(()) } else { tell_limits(response, passage.screening.fields(None)) }
+        if is_interim { Ok(()) } else { tell(response, &passage.screening) }
     }
 
     fn error_while_proxy(
@@ -319,7 +330,7 @@ impl ProxyHttp for Gate {
             session.set_keepalive(None);
             self.count_answer(session, passage, reason.status(), &HeaderMap::new());
             // An error means that the client has gone.
-            let _ = refuse(session, reason, passage.screening.fields(None)).await;
+            let _ = refuse(session, reason, &passage.screening).await;
         }
         FailToProxy { error_code: reason.map_or(0, Reason::status), can_reuse_downstream: false }
     }

@@ -39,6 +39,7 @@ mod shared;
 mod state;
 mod store;
 mod stream;
+mod waiting_room;
 
 pub use config::{AccessLog, ClientLimits, Config, DrainTimes, Frontends, StateSettings};
 pub use headgate_engine::{FrontendId, Protocol};

@@ -239,7 +239,7 @@ impl Metrics {
     pub(crate) fn text(&self, report: &Report, plan: &Plan, limits: &Limits, tasks: usize) -> Vec<u8> {
         let _reading = self.reading.lock();
         self.limits.show(plan, limits);
-        let Report { proxy: _, version, refusals, pools, troubles, sequence: _, limits: _ } = report;
+        let Report { proxy: _, version, refusals, pools, troubles, sequence: _, limits: _, rooms: _ } = report;
         for gauges in [&self.plan_info, &self.troubles, &self.endpoints, &self.endpoints_healthy] {
             gauges.reset();
         }

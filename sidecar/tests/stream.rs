@@ -81,7 +81,7 @@ async fn the_leaders_configuration_is_enforced_and_told_to_every_replica() {
         role: ProxyRole::Gateway.into(),
         gateways: vec!["default/public".into()],
         release: env!("CARGO_PKG_VERSION").into(),
-        features: [headgate_snapshot::ADDRESS_POLICY, headgate_snapshot::RATE_LIMIT].map(Into::into).into(),
+        features: ["AddressPolicy", "RateLimit", "WaitingRoom"].map(Into::into).into(),
     };
     assert_eq!((hello, leader.bearer.as_str()), (expected, "Bearer first"));
     assert_eq!(leader.report(|_| true).await.version, "");

@@ -20,6 +20,49 @@ spec:
 ---
 ";
 
+/// The rooms of the contract, word for word.
+pub const CONTRACT_ROOMS: &str = r#"apiVersion: headgate.dev/v1alpha1
+kind: WaitingRoom
+metadata: { name: tickets, namespace: default }
+spec:
+  host: shop.example.com
+  totalActiveUsers: 500
+  newUsersPerMinute: 200
+  sessionDuration: 5m
+---
+apiVersion: headgate.dev/v1alpha1
+kind: WaitingRoom
+metadata: { name: sale, namespace: default }
+spec:
+  host: shop.example.com
+  path: /sale                          # this path and all below it, at segments; the most specific room wins
+  additionalRoutes: [{ host: m.shop.example.com, path: /sale }]
+  totalActiveUsers: 50
+  newUsersPerMinute: 50
+  sessionDuration: 1m
+  sessionRenewal: true                 # each request restarts the session's clock, to within a tenth of it
+  queueingMethod: FIFO                 # FIFO | Random | Passthrough | Reject
+  queueAll: false
+  suspended: false
+  statusCode: 200                      # of the waiting page: 200 | 202 | 429
+  jsonResponse: true                   # for Accept: application/json
+  page: { language: en-US }            # or page.html (Mustache), or page.configMap: {name, key}
+  cookie: { suffix: sale, sameSite: Auto, secure: Auto }
+  bypass: ["request.path.startsWith('/sale/static/')"]
+  originCommands: [Revoke]             # response header Headgate-Waiting-Room-Command: revoke ends a session, everywhere within 1 s
+  events:
+    - name: black-friday
+      prequeueStart: "2026-11-27T08:30:00Z"
+      start: "2026-11-27T09:00:00Z"
+      end: "2026-11-27T18:00:00Z"
+      shuffleAtStart: true
+      totalActiveUsers: 200
+      newUsersPerMinute: 100
+  onStoreFailure: LocalShare           # LocalShare | Allow | Deny. LocalShare: never above the limit in sum; newcomers see the waiting page; a session
+                                       # is renewed only by the proxy that admitted it, else it ends with its cookie
+---
+"#;
+
 /// Replaces each `$name` of `text` by its value.
 pub fn fill(text: &str, values: &[(&str, &dyn Display)]) -> String {
     let filled = values
@@ -134,6 +177,20 @@ pub fn rate_limit(name: &str, spec: &str) -> String {
     format!(
         "apiVersion: headgate.dev/v1alpha1
 kind: RateLimit
+metadata: {{ name: {name}, namespace: default }}
+spec:
+{spec}
+---
+"
+    )
+}
+
+/// A WaitingRoom; `spec` is its spec in block style, not indented.
+pub fn waiting_room(name: &str, spec: &str) -> String {
+    let spec = indented(spec);
+    format!(
+        "apiVersion: headgate.dev/v1alpha1
+kind: WaitingRoom
 metadata: {{ name: {name}, namespace: default }}
 spec:
 {spec}

@@ -116,7 +116,7 @@ fn each_mistake_has_its_line_object_field_and_remedy() {
         "apiVersion: headgate.dev/v1alpha1\nkind: OriginPol\nmetadata: { name: chat }\n",
         &[],
         &[
-            "a.yaml:2 OriginPol: kind: headgate.dev has no kind `OriginPol`; this release has OriginPool, RateLimit; did you mean `OriginPool`?",
+            "a.yaml:2 OriginPol: kind: headgate.dev has no kind `OriginPol`; this release has OriginPool, RateLimit, WaitingRoom; did you mean `OriginPool`?",
         ],
     );
     check(

@@ -12,7 +12,7 @@ use headgate_operator::hub::{Hub, Publication};
 use headgate_operator::status::{Installation, StatusList, Statuses};
 use headgate_operator::world::{Object, ObjectKind, World};
 use headgate_snapshot::{Key, Resource, StateUrl};
-use headgate_translate::{AddressPolicy, Kind, ObjectKey, ObjectRef, Options, Problem, Reason, Verdict};
+use headgate_translate::{AddressPolicy, Kind, MasterKey, ObjectKey, ObjectRef, Options, Problem, Reason, Verdict};
 use parking_lot::Mutex;
 
 use crate::manifest::catalogue::Catalogue;
@@ -57,8 +57,15 @@ pub struct Step {
 
 impl Control {
     /// A control plane of these files. `kept` is what the proxy enforces already, `own` where this process listens.
-    pub fn new(hub: Arc<Hub>, library: Library, kept: BTreeSet<Key>, own: Vec<SocketAddr>) -> Self {
-        let options = Options { addresses: AddressPolicy::Any { denied: own }, ..Options::standalone() };
+    pub fn new(
+        hub: Arc<Hub>,
+        library: Library,
+        kept: BTreeSet<Key>,
+        own: Vec<SocketAddr>,
+        master_key: MasterKey,
+    ) -> Self {
+        let addresses = AddressPolicy::Any { denied: own };
+        let options = Options { addresses, master_key, ..Options::standalone() };
         let controller = options.gateway_controller.clone();
         let state = State {
             library,

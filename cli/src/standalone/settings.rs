@@ -1,12 +1,19 @@
 //! The command line of standalone.
 
+use std::fs::OpenOptions;
+use std::io::{self, ErrorKind, Write as _};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use headgate_proxy::{AccessLog, Config, EnvoyAccess, EnvoySettings, Frontends, StateSettings};
+use headgate_translate::MasterKey;
 use ipnet::IpNet;
+
+/// The file of the key of tickets.
+const MASTER_FILE: &str = "master.key";
 
 /// Runs translation and proxy in one process, with objects from files.
 #[derive(Clone, Debug, clap::Args)]
@@ -107,6 +114,30 @@ impl Settings {
         Ok(())
     }
 
+    /// What the keys of tickets are derived from: kept in --data-dir, so that visitors keep their places and sessions over a
+    /// restart. Where that cannot be, it is told and a key of this run does.
+    pub fn master_key(&self) -> anyhow::Result<MasterKey> {
+        let made = MasterKey(rand::random::<[u8; 32]>().to_vec());
+        let Some(folder) = &self.data_dir else { return Ok(made) };
+        let path = folder.join(MASTER_FILE);
+        match keep(&path, &made.0) {
+            Ok(()) => Ok(made),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                let there = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+                if there.len() < made.0.len() {
+                    let wanted = made.0.len();
+                    bail!("{} holds no key of {wanted} bytes; delete it to have a new one made", path.display());
+                }
+                Ok(MasterKey(there))
+            }
+            Err(error) => {
+                let path = path.display();
+                tracing::warn!(%path, %error, "the key of tickets is not kept: after a restart nobody keeps a place");
+                Ok(made)
+            }
+        }
+    }
+
     /// The token that the pages of status need, or nothing where the admin address needs none.
     pub fn token(&self) -> anyhow::Result<Option<Arc<str>>> {
         let Some(path) = &self.admin_token_file else {
@@ -126,4 +157,16 @@ impl Settings {
             token => Ok(Some(token.into())),
         }
     }
+}
+
+/// Writes a new file that only its owner reads, whole or not at all.
+fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).inspect_err(|_| {
+        // What was written of it is no key.
+        let _ = std::fs::remove_file(path);
+    })
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::sync::Arc;
 
 use headgate_snapshot::ResourceSet;
+use headgate_translate::MasterKey;
 
 use super::*;
 use crate::manifest::complaint::Complaint;
@@ -25,7 +26,13 @@ impl Setup {
     fn new(kept: BTreeSet<Key>) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let hub = Arc::new(Hub::default());
-        let control = Control::new(Arc::clone(&hub), Library::new(vec![folder.path().to_owned()]), kept, Vec::new());
+        let control = Control::new(
+            Arc::clone(&hub),
+            Library::new(vec![folder.path().to_owned()]),
+            kept,
+            Vec::new(),
+            MasterKey::for_checks(),
+        );
         Self { folder, hub, control }
     }
 

@@ -76,6 +76,7 @@ fn question(kind: Kind, namespace: &str) -> Question {
     let resource = match kind {
         Kind::OriginPool => "originpools",
         Kind::RateLimit => "ratelimits",
+        Kind::WaitingRoom => "waitingrooms",
         Kind::GatewayClass => "gatewayclasses",
         Kind::Gateway => "gateways",
         Kind::HttpRoute => "httproutes",

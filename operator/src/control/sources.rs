@@ -220,7 +220,7 @@ fn dependency(kind: ObjectKind) -> Option<Dependency> {
         ObjectKind::HttpRoute => Some(Dependency::HttpRoutes),
         ObjectKind::Ingress => Some(Dependency::Ingresses),
         // Nothing depends on a policy, and each of the others is a source of its own.
-        ObjectKind::RateLimit | ObjectKind::Secret | ObjectKind::ConfigMap => None,
+        ObjectKind::RateLimit | ObjectKind::WaitingRoom | ObjectKind::Secret | ObjectKind::ConfigMap => None,
     }
 }
 

@@ -43,7 +43,7 @@ impl Doubt {
         if self.keys.contains(key) {
             return true;
         }
-        let by_routes = [Kind::OriginPool.as_str(), Kind::RateLimit.as_str()];
+        let by_routes = [Kind::OriginPool.as_str(), Kind::RateLimit.as_str(), Kind::WaitingRoom.as_str()];
         let is_referred = REFERRED.contains(&key.kind.as_str()) || (is_part && by_routes.contains(&key.kind.as_str()));
         let may_be_needed = is_referred
             && match &self.referred {

@@ -17,8 +17,11 @@ type Crews<'s> = BTreeMap<&'s Scope, Vec<&'s str>>;
 
 /// What is shared among proxies.
 pub(super) fn is_shared(key: &Key) -> bool {
-    key.kind == Kind::RateLimit.as_str()
+    SHARED.iter().any(|kind| key.kind == kind.as_str())
 }
+
+/// Kinds whose objects several proxies hold together.
+const SHARED: [Kind; 2] = [Kind::RateLimit, Kind::WaitingRoom];
 
 impl State {
     /// What a proxy of this name and scope is told.
@@ -31,14 +34,16 @@ impl State {
         let (proxies, index) = place(proxy, &class, &crews);
         let mut fleet = Fleet { proxies, index, shares: Vec::new() };
         let mut known: BTreeMap<BTreeSet<&Scope>, (u32, u32)> = BTreeMap::new();
-        let first = Key::new(Kind::RateLimit.as_str(), "", "");
-        for (key, _) in self.entries_of(scope, &first).take_while(|(key, _)| is_shared(key)) {
-            let holders = self.holders(key, &crews);
-            if holders != class {
-                let known = known.entry(holders);
-                let place = known.or_insert_with_key(|holders| place(proxy, holders, &crews));
-                let (proxies, index) = *place;
-                fleet.shares.push(Share { key: Some(Key::clone(key)), proxies, index });
+        for kind in SHARED {
+            let first = Key::new(kind.as_str(), "", "");
+            for (key, _) in self.entries_of(scope, &first).take_while(|(key, _)| key.kind == kind.as_str()) {
+                let holders = self.holders(key, &crews);
+                if holders != class {
+                    let known = known.entry(holders);
+                    let place = known.or_insert_with_key(|holders| place(proxy, holders, &crews));
+                    let (proxies, index) = *place;
+                    fleet.shares.push(Share { key: Some(Key::clone(key)), proxies, index });
+                }
             }
         }
         fleet

@@ -26,10 +26,11 @@ const NO_REASON: &str = "Unspecified";
 
 /// A report without what its proxy may not speak of. Of several entries for one key the first counts.
 pub(super) fn within(scope: &Scope, report: Report) -> Report {
-    let Report { proxy, version, mut refusals, mut pools, mut troubles, sequence, mut limits } = report;
+    let Report { proxy, version, mut refusals, mut pools, mut troubles, sequence, mut limits, mut rooms } = report;
     keep(&mut refusals, scope, |refusal| &refusal.key);
     keep(&mut pools, scope, |pool| &pool.key);
     keep(&mut limits, scope, |limit| &limit.key);
+    keep(&mut rooms, scope, |room| &room.key);
     troubles.truncate(MOST_TROUBLES);
     for Refusal { key: _, reason, message } in &mut refusals {
         limit(reason, message);
@@ -50,7 +51,7 @@ pub(super) fn within(scope: &Scope, report: Report) -> Report {
     for Trouble { reason, message } in &mut troubles {
         limit(reason, message);
     }
-    Report { proxy, version, refusals, pools, troubles, sequence, limits }
+    Report { proxy, version, refusals, pools, troubles, sequence, limits, rooms }
 }
 
 fn keep<T>(entries: &mut Vec<T>, scope: &Scope, key: impl Fn(&T) -> &Option<Key>) {

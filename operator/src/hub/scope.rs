@@ -76,8 +76,11 @@ impl Scope {
         match self {
             Self::All => true,
             Self::Gateways(_) => false,
-            // Which limits a sidecar gets depends on content as well.
-            Self::Namespace(namespace) => is_of_namespace(key, namespace) && key.kind != Kind::RateLimit.as_str(),
+            // Which limits a sidecar gets depends on content as well, and rooms are at the gate.
+            Self::Namespace(namespace) => {
+                let is_policy = [Kind::RateLimit, Kind::WaitingRoom].iter().any(|kind| key.kind == kind.as_str());
+                is_of_namespace(key, namespace) && !is_policy
+            }
         }
     }
 }
@@ -107,6 +110,8 @@ fn is_for_pods(resource: &Resource) -> bool {
             Some(Some(By::Namespace(_)) | None) => false,
             None => true,
         },
+        // Rooms are at the gate.
+        Some(Body::WaitingRoom(_)) => false,
         Some(Body::Gateway(_) | Body::Route(_) | Body::OriginPool(_) | Body::Certificate(_)) | None => true,
     }
 }
@@ -144,7 +149,9 @@ fn of_gateways(whole: &ResourceSet, gateways: &BTreeSet<(String, String)>) -> Re
                 let mut attached = route.attachments.iter().filter_map(|attachment| attachment.gateway.as_ref());
                 attached.any(|gateway| gateway.kind == Kind::Gateway.as_str() && is_among(gateway, gateways))
             }
-            Some(Body::OriginPool(_) | Body::Certificate(_) | Body::RateLimit(_)) | None => false,
+            Some(Body::OriginPool(_) | Body::Certificate(_) | Body::RateLimit(_) | Body::WaitingRoom(_)) | None => {
+                false
+            }
         };
         if belongs {
             part.insert(Key::clone(key), entry.clone());
@@ -160,16 +167,19 @@ fn of_gateways(whole: &ResourceSet, gateways: &BTreeSet<(String, String)>) -> Re
             pending.extend(references(&entry.resource));
         }
     }
-    add_limits(&mut part, whole);
+    add_policies(&mut part, whole);
     part
 }
 
-/// Adds the limits that govern what is in a part.
-fn add_limits(part: &mut ResourceSet, whole: &ResourceSet) {
+/// Adds the limits and rooms that govern what is in a part.
+fn add_policies(part: &mut ResourceSet, whole: &ResourceSet) {
     let first = Key::new(Kind::RateLimit.as_str(), "", "");
     let of_routes = |(key, entry): (&Arc<Key>, &headgate_snapshot::Entry)| match &entry.resource.body {
         Some(Body::Route(_)) => Some(key.namespace.clone()),
-        Some(Body::Gateway(_) | Body::OriginPool(_) | Body::Certificate(_) | Body::RateLimit(_)) | None => None,
+        Some(
+            Body::Gateway(_) | Body::OriginPool(_) | Body::Certificate(_) | Body::RateLimit(_) | Body::WaitingRoom(_),
+        )
+        | None => None,
     };
     let namespaces: BTreeSet<String> = part.entries().iter().filter_map(of_routes).collect();
     for (key, entry) in whole.entries().range(first..).take_while(|(key, _)| key.kind == Kind::RateLimit.as_str()) {
@@ -181,6 +191,12 @@ fn add_limits(part: &mut ResourceSet, whole: &ResourceSet) {
             Some(Governs { hosts: _, by: Some(By::Namespace(_)) | None }) | None => namespaces.contains(&key.namespace),
         };
         if belongs {
+            part.insert(Key::clone(key), entry.clone());
+        }
+    }
+    let first = Key::new(Kind::WaitingRoom.as_str(), "", "");
+    for (key, entry) in whole.entries().range(first..).take_while(|(key, _)| key.kind == Kind::WaitingRoom.as_str()) {
+        if namespaces.contains(&key.namespace) {
             part.insert(Key::clone(key), entry.clone());
         }
     }
@@ -198,6 +214,6 @@ fn references(resource: &Resource) -> Vec<&Key> {
             backends.flatten().filter_map(|backend| backend.pool.as_ref()).collect()
         }
         Some(Body::OriginPool(pool)) => pool.fallback.iter().collect(),
-        Some(Body::Certificate(_) | Body::RateLimit(_)) | None => Vec::new(),
+        Some(Body::Certificate(_) | Body::RateLimit(_) | Body::WaitingRoom(_)) | None => Vec::new(),
     }
 }

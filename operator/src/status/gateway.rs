@@ -48,7 +48,7 @@ pub fn supported_features() -> Vec<SupportedFeature> {
 
 /// The status of a Gateway.
 pub fn status(observation: &Observation<'_>, previous: Option<&Status>, now: Timestamp) -> GatewayStatus {
-    let Observation { verdict, standing, health: _, limit: _, troubles, installation: _ } = *observation;
+    let Observation { verdict, standing, health: _, limit: _, room: _, troubles, installation: _ } = *observation;
     let before = previous.map_or(&[][..], Status::conditions);
     let mut drafts: Vec<Draft> = verdict.conditions().into_iter().map(Draft::from).collect();
     drafts.extend(degraded_by_trouble(troubles));
@@ -75,7 +75,7 @@ fn address(address: &GatewayAddress) -> GatewayStatusAddress {
 }
 
 fn listeners(observation: &Observation<'_>, previous: Option<&Status>, now: Timestamp) -> Vec<ListenerStatus> {
-    let Observation { verdict, standing, health: _, limit: _, troubles: _, installation: _ } = *observation;
+    let Observation { verdict, standing, health: _, limit: _, room: _, troubles: _, installation: _ } = *observation;
     let before = match previous {
         Some(Status::Gateway(status)) => status.listeners.as_slice(),
         _ => &[],

@@ -111,6 +111,7 @@ fn shown(object: &Object) -> Value {
     match object {
         Object::OriginPool(object) => serde_json::to_value(object),
         Object::RateLimit(object) => serde_json::to_value(object),
+        Object::WaitingRoom(object) => serde_json::to_value(object),
         Object::GatewayClass(object) => serde_json::to_value(object),
         Object::Gateway(object) => serde_json::to_value(object),
         Object::HttpRoute(object) => serde_json::to_value(object),

@@ -42,7 +42,10 @@ impl LimitStanding {
     ) -> Self {
         let limit = progress.set.get(key).and_then(|entry| match &entry.resource.body {
             Some(Body::RateLimit(limit)) => Some(limit),
-            Some(Body::Gateway(_) | Body::Route(_) | Body::OriginPool(_) | Body::Certificate(_)) | None => None,
+            Some(
+                Body::Gateway(_) | Body::Route(_) | Body::OriginPool(_) | Body::Certificate(_) | Body::WaitingRoom(_),
+            )
+            | None => None,
         });
         let is_common = limit.is_some_and(|limit| limit.scope() == LimitScope::Cluster);
         let is_apart = is_common && !state.is_shared() && standing.expected > 1;

@@ -1,6 +1,7 @@
 //! Status as users read it.
 
 mod limits;
+mod rooms;
 
 use std::collections::BTreeSet;
 
@@ -34,7 +35,15 @@ fn health(origins: &[(&str, u32, u32)]) -> PoolHealth {
 
 fn observe(verdict: &Verdict, standing: &Standing, health: &[&PoolHealth], kind: Kind) -> Status {
     let limit = LimitStanding::default();
-    let observation = Observation { verdict, standing, health, limit: &limit, troubles: &[], installation: OURS };
+    let observation = Observation {
+        verdict,
+        standing,
+        health,
+        limit: &limit,
+        room: &RoomStanding::default(),
+        troubles: &[],
+        installation: OURS,
+    };
     status(kind, &observation, None, EARLY).expect("an object of ours")
 }
 
@@ -187,6 +196,7 @@ fn a_transition_time_changes_with_its_status_only() {
         standing: &standing,
         health: &[],
         limit: &LimitStanding::default(),
+        room: &RoomStanding::default(),
         troubles: &[],
         installation: OURS,
     };
@@ -207,6 +217,7 @@ fn a_trouble_of_a_proxy_degrades_its_gateway() {
         standing: &standing,
         health: &[],
         limit: &LimitStanding::default(),
+        room: &RoomStanding::default(),
         troubles: &[("edge-1", &trouble)],
         installation: OURS,
     };
@@ -225,6 +236,7 @@ fn the_status_of_another_controllers_object_is_left_alone() {
         standing: &standing,
         health: &[],
         limit: &LimitStanding::default(),
+        room: &RoomStanding::default(),
         troubles: &[],
         installation: OURS,
     };
@@ -300,6 +312,7 @@ fn an_api_server_gets_of_an_ingress_where_it_is_reached_and_of_its_class_nothing
             standing: &standing,
             health: &[],
             limit: &LimitStanding::default(),
+            room: &RoomStanding::default(),
             troubles: &[],
             installation: Installation { addresses: &addresses, ..OURS },
         };

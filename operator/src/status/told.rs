@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headgate_snapshot::{Key, LimitFigures, PoolHealth, Trouble};
+use headgate_snapshot::{Key, LimitFigures, PoolHealth, RoomFigures, Trouble};
 use headgate_translate::{Kind, ObjectKey};
 
 use crate::hub::{Progress, ProxyProgress, Scope};
@@ -16,6 +16,7 @@ pub(super) struct Told<'p> {
     health: BTreeMap<Name<'p>, Vec<&'p PoolHealth>>,
     /// With the names of the proxies.
     limits: BTreeMap<Name<'p>, Vec<(&'p str, &'p LimitFigures)>>,
+    rooms: BTreeMap<Name<'p>, Vec<(&'p str, &'p RoomFigures)>>,
     /// What each serves, its name, and what troubles it.
     pub(super) troubles: Vec<(&'p Scope, &'p str, &'p Trouble)>,
 }
@@ -35,6 +36,11 @@ impl<'p> Told<'p> {
                     told.limits.entry(name).or_default().push((&proxy.name, figures));
                 }
             }
+            for figures in &proxy.report.rooms {
+                if let Some(name) = name(progress, proxy, figures.key.as_ref(), Kind::WaitingRoom) {
+                    told.rooms.entry(name).or_default().push((&proxy.name, figures));
+                }
+            }
             let scope = progress.scope(proxy);
             told.troubles.extend(proxy.report.troubles.iter().map(|trouble| (scope, proxy.name.as_str(), trouble)));
         }
@@ -44,6 +50,11 @@ impl<'p> Told<'p> {
     /// Health of a pool, one entry a proxy.
     pub(super) fn health<'a>(&'a self, pool: &'a ObjectKey) -> &'a [&'a PoolHealth] {
         self.health.get(&(pool.namespace.as_str(), pool.name.as_str())).map_or(&[], Vec::as_slice)
+    }
+
+    /// Figures of a room by proxy.
+    pub(super) fn rooms<'a>(&'a self, room: &'a ObjectKey) -> &'a [(&'a str, &'a RoomFigures)] {
+        self.rooms.get(&(room.namespace.as_str(), room.name.as_str())).map_or(&[], Vec::as_slice)
     }
 
     /// Figures of a limit by proxy.

@@ -22,6 +22,9 @@ fn owned(kind: Kind) -> &'static [&'static str] {
             &["conditions", "observedGeneration", "proxies", "away", "healthy", "active", "origins", "hosts"]
         }
         Kind::RateLimit => &["conditions", "observedGeneration", "proxies", "away", "enforcedBy", "lastMinute"],
+        Kind::WaitingRoom => {
+            &["conditions", "observedGeneration", "proxies", "away", "state", "active", "queued", "waitSeconds"]
+        }
         Kind::Gateway => &["addresses", "conditions", "listeners"],
         Kind::GatewayClass => &["conditions", "supportedFeatures"],
         Kind::HttpRoute => &["parents"],
@@ -68,7 +71,12 @@ pub fn may_clear(kind: Kind, stored: Option<&Value>, site: &Site) -> bool {
             !site.addresses.is_empty() && written == Some(&json!(load_balancer(&site.addresses)))
         }
         // The whole status is of whoever governs the object now.
-        Kind::Gateway | Kind::GatewayClass | Kind::OriginPool | Kind::RateLimit | Kind::IngressClass => false,
+        Kind::Gateway
+        | Kind::GatewayClass
+        | Kind::OriginPool
+        | Kind::RateLimit
+        | Kind::WaitingRoom
+        | Kind::IngressClass => false,
     }
 }
 

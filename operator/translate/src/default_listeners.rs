@@ -82,7 +82,7 @@ fn needs_default_listeners(resource: &Resource) -> bool {
             route.attachments.iter().any(|attachment| attachment.gateway.as_ref() == Some(&defaults))
         }
         Some(Body::OriginPool(pool)) => !pool.hosts.is_empty(),
-        Some(Body::Gateway(_) | Body::Certificate(_) | Body::RateLimit(_)) | None => false,
+        Some(Body::Gateway(_) | Body::Certificate(_) | Body::RateLimit(_) | Body::WaitingRoom(_)) | None => false,
     }
 }
 

@@ -89,7 +89,9 @@ fn hosts_of(resource: &Resource) -> impl Iterator<Item = (&str, &str)> {
     let (attachments, hosts) = match &resource.body {
         Some(Body::Route(route)) => (&route.attachments[..], &[][..]),
         Some(Body::OriginPool(pool)) => (&[][..], &pool.hosts[..]),
-        Some(Body::Gateway(_) | Body::Certificate(_) | Body::RateLimit(_)) | None => (&[][..], &[][..]),
+        Some(Body::Gateway(_) | Body::Certificate(_) | Body::RateLimit(_) | Body::WaitingRoom(_)) | None => {
+            (&[][..], &[][..])
+        }
     };
     resource.key.iter().flat_map(move |key| {
         let of_attachments = attachments.iter().flat_map(|attachment| {
@@ -137,7 +139,7 @@ impl<'a> Asked<'a> {
                     asked.hosts.extend(hosts_of(resource).map(|(host, namespace)| (host, namespace, age)));
                     asked.pools.extend(pool.hosts.iter().map(|host| (key.namespace.as_str(), host.as_str(), age)));
                 }
-                Body::Gateway(_) | Body::Certificate(_) | Body::RateLimit(_) => {}
+                Body::Gateway(_) | Body::Certificate(_) | Body::RateLimit(_) | Body::WaitingRoom(_) => {}
             }
         }
         asked.hosts.sort_unstable();
@@ -251,7 +253,9 @@ impl Judge<'_> {
                 // Routes may refer to a pool that serves no host of its own.
                 ("spec.hosts", Rest::Something)
             }
-            Some(Body::Gateway(_) | Body::Certificate(_) | Body::RateLimit(_)) | None => return Rest::Something,
+            Some(Body::Gateway(_) | Body::Certificate(_) | Body::RateLimit(_) | Body::WaitingRoom(_)) | None => {
+                return Rest::Something;
+            }
         };
         verdict.hosts = hosts.into_iter().map(|(host, held)| HostVerdict { host, held }).collect();
         let problems = lost.into_values().map(|sentence| Problem::new(Reason::HostHeld, field, sentence));

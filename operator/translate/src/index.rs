@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use headgate_crds::gateway_api::{HttpRoute, ReferenceGrant};
-use headgate_crds::{OriginPool, RateLimit};
+use headgate_crds::{OriginPool, RateLimit, WaitingRoom};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
@@ -47,6 +47,7 @@ pub(crate) struct Index {
     unreadable_pools: BTreeSet<ObjectKey>,
     last_accepted_pools: Objects<OriginPool>,
     last_accepted_limits: Objects<RateLimit>,
+    last_accepted_rooms: Objects<WaitingRoom>,
     http_routes: Objects<HttpRoute>,
     unreadable_routes: BTreeSet<ObjectKey>,
     ingresses: BTreeSet<ObjectKey>,
@@ -71,6 +72,8 @@ impl Index {
         changed.follow_names(Table::Pool, &mut self.unreadable_pools, unreadable(inputs, Kind::OriginPool));
         let last_accepted = &inputs.last_accepted.origin_pools;
         changed.follow(Table::LastAcceptedPool, &mut self.last_accepted_pools, last_accepted, Arc::ptr_eq);
+        let last_accepted = &inputs.last_accepted.waiting_rooms;
+        changed.follow(Table::LastAcceptedRoom, &mut self.last_accepted_rooms, last_accepted, Arc::ptr_eq);
         self.follow_targets(inputs, &mut changed);
         changed.follow(Table::Service, &mut self.services, &inputs.services, Arc::ptr_eq);
         changed.follow(Table::Namespace, &mut self.namespaces, &inputs.namespaces, Arc::ptr_eq);

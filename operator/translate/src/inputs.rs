@@ -11,7 +11,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use headgate_crds::gateway_api::{Gateway, GatewayClass, HttpRoute, ReferenceGrant};
-use headgate_crds::{OriginPool, RateLimit};
+use headgate_crds::{OriginPool, RateLimit, WaitingRoom};
 use headgate_snapshot::AddressRules;
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -62,11 +62,13 @@ pub enum Kind {
     OriginPool,
     /// `headgate.dev` RateLimit.
     RateLimit,
+    /// `headgate.dev` WaitingRoom.
+    WaitingRoom,
 }
 
 impl Kind {
     /// All kinds, in their order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::GatewayClass,
         Self::Gateway,
         Self::HttpRoute,
@@ -74,6 +76,7 @@ impl Kind {
         Self::Ingress,
         Self::OriginPool,
         Self::RateLimit,
+        Self::WaitingRoom,
     ];
 
     /// The kind as manifests write it.
@@ -86,6 +89,7 @@ impl Kind {
             Self::Ingress => "Ingress",
             Self::OriginPool => "OriginPool",
             Self::RateLimit => "RateLimit",
+            Self::WaitingRoom => "WaitingRoom",
         }
     }
 }
@@ -197,6 +201,8 @@ pub struct Inputs {
     pub origin_pools: Objects<OriginPool>,
     /// RateLimits.
     pub rate_limits: Objects<RateLimit>,
+    /// WaitingRooms.
+    pub waiting_rooms: Objects<WaitingRoom>,
     /// GatewayClasses.
     pub gateway_classes: Objects<GatewayClass>,
     /// Gateways.
@@ -238,6 +244,8 @@ pub struct LastAccepted {
     pub origin_pools: Objects<OriginPool>,
     /// RateLimits.
     pub rate_limits: Objects<RateLimit>,
+    /// WaitingRooms.
+    pub waiting_rooms: Objects<WaitingRoom>,
 }
 
 /// Claims of hosts. The key is the host as written, in lower case: `shop.example.com`, `*.example.com` or `*`.
@@ -266,6 +274,25 @@ pub struct Options {
     /// Where the proxies that serve Gateways and Ingresses are reached from outside, for the status of both. At most
     /// the first 16 are told.
     pub gateway_addresses: Vec<GatewayAddress>,
+    /// What the keys of tickets are derived from.
+    pub master_key: MasterKey,
+}
+
+/// The one secret of an installation, from which proxies get a key for each object: 32 random bytes. Empty: not known yet.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct MasterKey(pub Vec<u8>);
+
+impl MasterKey {
+    /// One for those who only look at what is made of a world, and send nothing to proxies.
+    pub fn for_checks() -> Self {
+        Self(vec![0; 32])
+    }
+}
+
+impl fmt::Debug for MasterKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MasterKey")
+    }
 }
 
 impl Default for Options {
@@ -276,6 +303,7 @@ impl Default for Options {
             assumed_classes: AssumedClasses::None,
             addresses: AddressPolicy::Public { allowed: Vec::new(), denied: Vec::new() },
             gateway_addresses: Vec::new(),
+            master_key: MasterKey::default(),
         }
     }
 }

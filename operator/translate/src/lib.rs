@@ -21,6 +21,7 @@ mod certificate;
 mod class;
 mod condition;
 mod default_listeners;
+mod expression;
 mod filter;
 mod findings;
 mod gateway;
@@ -42,6 +43,7 @@ mod rule;
 mod time;
 mod verdict;
 mod view;
+mod waiting_room;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -51,7 +53,7 @@ use headgate_snapshot::{Key, Resource};
 pub use condition::{Condition, ConditionStatus, ConditionType};
 pub use inputs::{
     ASSUMED_CLASS, AddressPolicy, AssumedClasses, Claim, Claims, Dependency, GatewayAddress, Inputs, Kind,
-    LastAccepted, ObjectKey, ObjectRef, Objects, Options, Reference, ReferredKind,
+    LastAccepted, MasterKey, ObjectKey, ObjectRef, Objects, Options, Reference, ReferredKind,
 };
 pub use verdict::{Concern, Force, HostVerdict, ListenerVerdict, ParentVerdict, Problem, Reason, Verdict};
 
@@ -64,6 +66,7 @@ use origin_pool::{Pools, ServicePools};
 use output::Output;
 use rate_limit::Limits;
 use view::{Need, View};
+use waiting_room::Rooms;
 
 /// Everything that follows from the inputs.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -99,6 +102,7 @@ pub struct Translator {
     routes: Routes,
     ingresses: Ingresses,
     limits: Limits,
+    rooms: Rooms,
     service_pools: ServicePools,
     expressions: Expressions,
 }
@@ -118,6 +122,7 @@ impl Translator {
             routes,
             ingresses,
             limits,
+            rooms,
             service_pools,
             expressions,
         } = self;
@@ -131,6 +136,7 @@ impl Translator {
         http_route::lower(inputs, gateways, &view, &changed, (routes, expressions), &mut out);
         let ingress_certificates = ingress::lower(inputs, &classes, &view, &changed, ingresses, &mut out);
         rate_limit::lower(inputs, gateways, &view, &changed, limits, &mut out);
+        waiting_room::lower(inputs, &view, &changed, rooms, &mut out);
         // After all that refer to Services and Secrets.
         origin_pool::lower_services(inputs, &view, &changed, service_pools, &mut out);
         certificate::lower(index, &mut out);

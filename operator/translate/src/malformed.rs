@@ -22,7 +22,12 @@ pub(crate) fn judge(inputs: &Inputs, out: &mut Output) {
         }
         let force = match object.kind {
             Kind::GatewayClass | Kind::IngressClass => Force::Nothing,
-            Kind::Gateway | Kind::HttpRoute | Kind::Ingress | Kind::OriginPool | Kind::RateLimit => {
+            Kind::Gateway
+            | Kind::HttpRoute
+            | Kind::Ingress
+            | Kind::OriginPool
+            | Kind::RateLimit
+            | Kind::WaitingRoom => {
                 out.hold(wire_key(object.kind, &object.key));
                 Force::Held
             }

@@ -7,7 +7,6 @@
 //! What the schema of the kind says about types, lengths and ranges has been checked where the object came from.
 //! Everything else is checked here, the CEL rules of the schema included, because files meet no CEL.
 
-mod expression;
 mod key;
 mod spec;
 

@@ -9,7 +9,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use headgate_crds::gateway_api::HttpRoute;
-use headgate_crds::{OriginPool, RateLimit};
+use headgate_crds::{OriginPool, RateLimit, WaitingRoom};
 use headgate_snapshot::changes;
 use k8s_openapi::api::core::v1::{Namespace, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -27,6 +27,8 @@ pub(crate) enum Table {
     LastAcceptedPool,
     /// A RateLimit as last accepted.
     LastAcceptedLimit,
+    /// A WaitingRoom as last accepted.
+    LastAcceptedRoom,
     /// An HTTPRoute as it is written, or whether there is one that cannot be read.
     HttpRoute,
     /// Whether an Ingress exists, readable or not.
@@ -53,7 +55,7 @@ impl Table {
         let one = |kind| Dependency::One(Reference { kind, key: ObjectKey::new(namespace, name) });
         match self {
             Self::Pool => Some(Dependency::OriginPools),
-            Self::LastAcceptedPool | Self::LastAcceptedLimit => None,
+            Self::LastAcceptedPool | Self::LastAcceptedLimit | Self::LastAcceptedRoom => None,
             Self::HttpRoute => Some(Dependency::HttpRoutes),
             Self::Ingress => Some(Dependency::Ingresses),
             Self::Gateway => Some(Dependency::Gateways),
@@ -225,6 +227,11 @@ impl<'a> View<'a> {
     pub(crate) fn last_accepted_limit(&self, key: &ObjectKey) -> Option<&'a Arc<RateLimit>> {
         self.look(Table::LastAcceptedLimit, key);
         self.inputs.last_accepted.rate_limits.get(key)
+    }
+
+    pub(crate) fn last_accepted_room(&self, key: &ObjectKey) -> Option<&'a Arc<WaitingRoom>> {
+        self.look(Table::LastAcceptedRoom, key);
+        self.inputs.last_accepted.waiting_rooms.get(key)
     }
 
     pub(crate) fn http_route(&self, key: &ObjectKey) -> Option<&'a HttpRoute> {

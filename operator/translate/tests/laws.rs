@@ -150,6 +150,7 @@ fn list_pointers(value: &Value, at: String, pointers: &mut Vec<String>) {
         "/secret",
         "/addresses",
         "/assumedClasses",
+        "/masterKey",
         "/object",
     ];
     if !is_test_data.contains(&at.as_str())
@@ -170,6 +171,7 @@ fn governed(inputs: &Inputs) -> Vec<ObjectRef> {
             Kind::Ingress => inputs.ingresses.keys().collect(),
             Kind::OriginPool => inputs.origin_pools.keys().collect(),
             Kind::RateLimit => inputs.rate_limits.keys().collect(),
+            Kind::WaitingRoom => inputs.waiting_rooms.keys().collect(),
         };
         objects.extend(keys.into_iter().map(|key| ObjectRef::new(kind, key.clone())));
     }
@@ -372,5 +374,5 @@ fn what_an_edit_does_not_touch_keeps_its_allocations() {
     // Gateways, and the listeners of no object, are lowered each time.
     assert_eq!(made_anew, ["Defaults/listeners", "Gateway/bystander/gate", "HTTPRoute/bystander/route-7"]);
     let verdicts = first.verdicts.values().zip(second.verdicts.values());
-    assert_eq!(verdicts.filter(|(one, other)| Arc::ptr_eq(one, other)).count(), 2 + 20);
+    assert_eq!(verdicts.filter(|(one, other)| Arc::ptr_eq(one, other)).count(), 3 + 20);
 }

@@ -15,21 +15,24 @@ use crate::redirect::Place;
 use crate::retry::Replay;
 use crate::route::Action;
 use crate::time::EpochMillis;
+use crate::waiting_room::{Outcome, Waits};
 
 /// What can be enforced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
     /// Limits on requests.
     RateLimit,
+    /// Rooms that visitors wait for.
+    WaitingRoom,
     /// The rule's action: a redirect, or an origin of a pool.
     OriginPool,
 }
 
 /// The order of enforcement: the first policy that decides ends it.
 ///
-/// Limits come first: what they refuse shall cost nothing more. The origin comes last, since it always decides:
+/// Limits come first: what they refuse shall cost nothing more, and a flood shall take no places. The origin comes last, since it always decides:
 /// whatever may spare it a request has to come before it.
-pub const ORDER: [Policy; 2] = [Policy::RateLimit, Policy::OriginPool];
+pub const ORDER: [Policy; 3] = [Policy::RateLimit, Policy::WaitingRoom, Policy::OriginPool];
 
 /// What happens to a request.
 #[derive(Debug)]
@@ -47,6 +50,8 @@ pub enum Decision {
     /// A limit has to ask the store: [`Screening::question`] says what. Once [`Screening::answer`] has the answer, the
     /// request is decided again, and goes on where it stopped.
     Ask,
+    /// A room does not let the request pass now.
+    Waits(Box<Waits>),
     /// An origin is asked. Boxed, since it lives as long as the request and moves often at its begin.
     Forward(Box<Exchange>),
 }
@@ -106,6 +111,20 @@ impl Matched {
                     Screened::Passed => ControlFlow::Continue(self),
                     Screened::Refused(limited) => ControlFlow::Break(Ok(Decision::Limited(Box::new(limited)))),
                     Screened::Asks => ControlFlow::Break(Ok(Decision::Ask)),
+                }
+            }
+            Policy::WaitingRoom => {
+                let Request { host, path, .. } = arrival.facts.request;
+                let Some(room) = plan.room_of(host, path, &self).filter(|_| screening.visit.is_none()) else {
+                    return ControlFlow::Continue(self);
+                };
+                match room.enter(&arrival.facts, arrival.limits, arrival.now, chance) {
+                    Outcome::Ungoverned => ControlFlow::Continue(self),
+                    Outcome::Passes(visit) => {
+                        screening.visit = Some(visit);
+                        ControlFlow::Continue(self)
+                    }
+                    Outcome::Waits(waits) => ControlFlow::Break(Ok(Decision::Waits(waits))),
                 }
             }
             Policy::OriginPool => ControlFlow::Break(self.act(plan, arrival, chance)),

@@ -133,6 +133,7 @@ impl Plan {
     ) -> (Option<Step>, Option<Outcome>) {
         match policy {
             Policy::RateLimit => (self.explain_limits(matched, arrival), None),
+            Policy::WaitingRoom => (self.explain_room(matched, arrival), None),
             Policy::OriginPool => {
                 let (step, outcome) = self.explain_origin(matched, request, arrival, chance);
                 (Some(step), Some(outcome))
@@ -154,6 +155,14 @@ impl Plan {
         Some(Step { stage: "rateLimit".to_owned(), chosen, why: why.collect() })
     }
 
+    /// The room that the request comes to, where there is one.
+    fn explain_room(&self, matched: &Matched, arrival: &Arrival<'_>) -> Option<Step> {
+        let Request { host, path, .. } = arrival.facts.request;
+        let room = self.room_of(host, path, matched)?;
+        let why = vec![format!("the longest path of a room of namespace {}", room.key().namespace)];
+        Some(Step { stage: "waitingRoom".to_owned(), chosen: room.key().to_string(), why })
+    }
+
     fn explain_origin(
         self: &Arc<Self>,
         matched: &Matched,
@@ -169,7 +178,9 @@ impl Plan {
                 return (step, Outcome::Redirected { status, location });
             }
             // Limits come before, and are told of without being asked.
-            Ok(Decision::Limited(_) | Decision::Ask) => return (step, Outcome::answered(Reason::RateLimited)),
+            Ok(Decision::Limited(_) | Decision::Ask | Decision::Waits(_)) => {
+                return (step, Outcome::answered(Reason::RateLimited));
+            }
             Err(reason) => return (step, Outcome::answered(reason)),
         };
         let asked = exchange.pool().clone();

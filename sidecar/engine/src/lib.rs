@@ -7,6 +7,7 @@
 //!                                                                                                |
 //!                                             Ask: the store answers, and it is decided again <--+
 //!                                             Limited: why, until when <-------------------------+
+//!                                             Waits: how many before it, when to come again <----+
 //!                                             Redirect { status, location } <--------------------+
 //!                                             Exchange: select -> failed -> select -> ... <------+
 //! ```
@@ -47,6 +48,7 @@ mod select;
 mod shared_map;
 mod table;
 mod time;
+mod waiting_room;
 
 pub use chain::{Arrival, Decision, ORDER, Policy};
 pub use chance::Chance;
@@ -77,6 +79,7 @@ pub use resolve::Resolutions;
 pub use retry::{Body, Replay};
 pub use route::{Action, Backend, Route, Rule, Split};
 pub use time::{EpochMillis, Millis};
+pub use waiting_room::{Census, Queueing, ROOM_COMMAND, Standing, Visit, WaitingRoom, Waits};
 
 #[cfg(test)]
 mod tests;

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use headgate_snapshot::resource::Body;
 use headgate_snapshot::{
     ADDRESS_POLICY, Certificate, Key, LimitFigures, PoolHealth, RATE_LIMIT, Refusal, Resource, ResourceSet,
+    RoomFigures, WAITING_ROOM,
 };
 
 use crate::frontend::{FrontendId, Frontends, Listener, Listening, Placed, Reattachment, compile_gateway};
@@ -28,9 +29,10 @@ use crate::route::{Action, Backend, Route, Rule};
 use crate::shared_map::SharedMap;
 use crate::table::{Candidate, Found};
 use crate::time::EpochMillis;
+use crate::waiting_room::{RoomIndex, Standing, WaitingRoom};
 
 /// Features that a resource may require of this release.
-pub const FEATURES: [&str; 2] = [ADDRESS_POLICY, RATE_LIMIT];
+pub const FEATURES: [&str; 3] = [ADDRESS_POLICY, RATE_LIMIT, WAITING_ROOM];
 
 /// What compiling needs beside the resources.
 pub struct Context<'a> {
@@ -55,6 +57,8 @@ pub struct Plan {
     certificates: SharedMap<Arc<Key>, Arc<Certificate>>,
     limits: SharedMap<Arc<Key>, Arc<RateLimit>>,
     limit_index: Option<Arc<LimitIndex>>,
+    rooms: SharedMap<Arc<Key>, Arc<WaitingRoom>>,
+    room_index: Option<Arc<RoomIndex>>,
     frontends: Frontends,
     refusals: BTreeMap<Key, Mistake>,
 }
@@ -104,6 +108,15 @@ impl Matched {
     }
 }
 
+/// Whether one thing is another one than before, or there was none, or is none.
+fn is_another<T>(before: Option<&Arc<T>>, after: Option<&Arc<T>>) -> bool {
+    match (before, after) {
+        (Some(before), Some(after)) => !Arc::ptr_eq(before, after),
+        (None, None) => false,
+        (Some(_), None) | (None, Some(_)) => true,
+    }
+}
+
 impl Plan {
     /// Compiles what changed since `previous`, and takes over the rest.
     pub fn compile(resources: &Arc<ResourceSet>, previous: Option<&Self>, context: &Context<'_>) -> Self {
@@ -118,14 +131,17 @@ impl Plan {
             certificates: previous.certificates.clone(),
             limits: previous.limits.clone(),
             limit_index: previous.limit_index.clone(),
+            rooms: previous.rooms.clone(),
+            room_index: previous.room_index.clone(),
             frontends: previous.frontends.clone(),
             refusals: previous.refusals.clone(),
         };
         let mut reattachments = Vec::new();
-        let mut changes_limits = false;
+        let (mut changes_limits, mut changes_rooms) = (false, false);
         for (key, entry) in resources.changes_since(&previous.resources) {
             plan.refusals.remove(key);
             let before = plan.limits.get(key).cloned();
+            let room_before = plan.rooms.get(key).cloned();
             let outcome = if let Some(entry) = entry {
                 plan.put(key, &entry.resource, context, &mut reattachments)
             } else {
@@ -135,11 +151,8 @@ impl Plan {
             if let Err(mistake) = outcome {
                 plan.refusals.insert(key.clone(), mistake);
             }
-            changes_limits |= match (&before, plan.limits.get(key)) {
-                (Some(before), Some(after)) => !Arc::ptr_eq(before, after),
-                (None, None) => false,
-                (Some(_), None) | (None, Some(_)) => true,
-            };
+            changes_limits |= is_another(before.as_ref(), plan.limits.get(key));
+            changes_rooms |= is_another(room_before.as_ref(), plan.rooms.get(key));
         }
         if plan.gateways != previous.gateways && !plan.frontends.replace(&plan.gateways) {
             reattachments = plan.all_attachments();
@@ -148,6 +161,10 @@ impl Plan {
         if changes_limits {
             let index = || Arc::new(LimitIndex::new(plan.limits.values()));
             plan.limit_index = (!plan.limits.is_empty()).then(index);
+        }
+        if changes_rooms {
+            let index = || Arc::new(RoomIndex::new(plan.rooms.values()));
+            plan.room_index = (!plan.rooms.is_empty()).then(index);
         }
         plan
     }
@@ -231,6 +248,18 @@ impl Plan {
         index.find(host, matched, || self.frontends.get(frontend).map(|at| at.entrances(host)).unwrap_or_default())
     }
 
+    /// The room that a request comes to.
+    pub(crate) fn room_of(&self, host: &str, path: &str, matched: &Matched) -> Option<&Arc<WaitingRoom>> {
+        self.room_index.as_ref()?.find(host, path, matched)
+    }
+
+    /// All rooms in the order of their keys.
+    pub fn rooms(&self) -> Vec<&Arc<WaitingRoom>> {
+        let mut rooms: Vec<&Arc<WaitingRoom>> = self.rooms.values().collect();
+        rooms.sort_unstable_by_key(|room| room.key());
+        rooms
+    }
+
     /// All pools in the order of their keys.
     pub fn pools(&self) -> Vec<&Arc<Pool>> {
         let mut pools: Vec<&Arc<Pool>> = self.pools.values().collect();
@@ -253,6 +282,22 @@ impl Plan {
     /// Health of every pool, for reports.
     pub fn health(&self) -> Vec<PoolHealth> {
         self.pools().into_iter().map(|pool| pool.report()).collect()
+    }
+
+    /// Figures of every room, for reports.
+    pub fn room_figures(&self, limits: &Limits, now: EpochMillis) -> Vec<RoomFigures> {
+        let figures = |room: &Arc<WaitingRoom>| {
+            let Standing { state, census, wait_seconds, admits } = room.standing(limits, now);
+            RoomFigures {
+                key: Some(room.key().clone()),
+                state: state.into(),
+                active: census.active,
+                queued: census.waiting,
+                wait_seconds,
+                admits,
+            }
+        };
+        self.rooms().into_iter().map(figures).collect()
     }
 
     /// Figures of every limit that was asked in the last minute, or whose store is away, for reports.
@@ -294,6 +339,10 @@ impl Plan {
                 let limit = RateLimit::compile(key, limit, context.limits)?;
                 self.limits.insert(Arc::new(key.clone()), Arc::new(limit));
             }
+            Body::WaitingRoom(room) => {
+                let room = WaitingRoom::compile(key, room, self.rooms.get(key).map(|room| &**room))?;
+                self.rooms.insert(Arc::new(key.clone()), Arc::new(room));
+            }
             Body::OriginPool(pool) => {
                 let previous = self.pools.get(key).cloned();
                 let pool = Arc::new(Pool::compile(key, pool, previous.as_deref(), context.resolutions)?);
@@ -324,6 +373,9 @@ impl Plan {
         }
         if !matches!(kept, Some(Body::RateLimit(_))) {
             self.limits.remove(key);
+        }
+        if !matches!(kept, Some(Body::WaitingRoom(_))) {
+            self.rooms.remove(key);
         }
         if !matches!(kept, Some(Body::Route(_)))
             && let Some(old) = self.routes.remove(key)

@@ -21,6 +21,10 @@ pub enum Reason {
     RequestTimeout,
     /// The client has sent more than a limit lets pass.
     RateLimited,
+    /// The client waits for a room.
+    Queued,
+    /// A room is full, and nobody waits for it.
+    RoomRejected,
     /// A limit cannot be checked, and says that nothing passes then.
     StoreUnavailable,
     /// Every endpoint of the pool is unhealthy, or there is none.
@@ -43,7 +47,7 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, for metrics that show a zero before the first event.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::NoRoute,
         Self::Misdirected,
         Self::BadRequest,
@@ -51,6 +55,8 @@ impl Reason {
         Self::BodyTooLarge,
         Self::RequestTimeout,
         Self::RateLimited,
+        Self::Queued,
+        Self::RoomRejected,
         Self::StoreUnavailable,
         Self::NoHealthyOrigin,
         Self::Overloaded,
@@ -72,6 +78,8 @@ impl Reason {
             Self::BodyTooLarge => "BodyTooLarge",
             Self::RequestTimeout => "RequestTimeout",
             Self::RateLimited => "RateLimited",
+            Self::Queued => "Queued",
+            Self::RoomRejected => "RoomRejected",
             Self::StoreUnavailable => "StoreUnavailable",
             Self::NoHealthyOrigin => "NoHealthyOrigin",
             Self::Overloaded => "Overloaded",
@@ -94,7 +102,12 @@ impl Reason {
             Self::BodyTooLarge => 413,
             Self::RequestTimeout => 408,
             Self::RateLimited => 429,
-            Self::StoreUnavailable | Self::NoHealthyOrigin | Self::Overloaded | Self::Draining => 503,
+            Self::Queued
+            | Self::RoomRejected
+            | Self::StoreUnavailable
+            | Self::NoHealthyOrigin
+            | Self::Overloaded
+            | Self::Draining => 503,
             Self::ConnectFailed | Self::OriginReset | Self::OriginProtocol => 502,
             Self::OriginTimeout => 504,
             Self::RefNotResolved => 500,
@@ -111,6 +124,8 @@ impl Reason {
             Self::BodyTooLarge => "The body is too large",
             Self::RequestTimeout => "The request took too long to arrive",
             Self::RateLimited => "Too many requests",
+            Self::Queued => "Waiting for a place",
+            Self::RoomRejected => "There is no place now",
             Self::StoreUnavailable => "Limits cannot be checked",
             Self::NoHealthyOrigin => "No healthy origin",
             Self::Overloaded => "Too much to do at the moment",
@@ -133,6 +148,8 @@ impl Reason {
             Self::BodyTooLarge => "The request's body exceeds what is accepted here. Send a smaller one.",
             Self::RequestTimeout => "The request did not arrive completely in time. Send it again.",
             Self::RateLimited => "More requests came than are allowed. Wait as long as Retry-After says.",
+            Self::Queued => "Others came first. Keep the cookie, and come again when Retry-After says.",
+            Self::RoomRejected => "As many visitors as there is room for are inside. Try again later.",
             Self::StoreUnavailable => "Whether the request is within its limits cannot be told now. Try again soon.",
             Self::NoHealthyOrigin => "No server behind this address is healthy at the moment. Try again soon.",
             Self::Overloaded => "The proxy takes no more requests at the moment. Try again soon.",

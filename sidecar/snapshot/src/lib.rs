@@ -21,6 +21,7 @@ mod header;
 mod key;
 mod limit;
 mod redacted;
+mod room;
 mod set;
 mod state;
 
@@ -35,6 +36,7 @@ pub use diff::{changes, diff};
 pub use expression::{Expression, InvalidExpression};
 pub use header::{OWN_HEADER_PREFIX, ProtectedHeader};
 pub use limit::RATE_LIMIT;
+pub use room::WAITING_ROOM;
 pub use set::{Entry, ResourceSet};
 pub use state::{InvalidStateUrl, RedisLayout, RedisServer, RedisTransport, RedisUrl, StateUrl};
 pub use wire::*;
@@ -53,6 +55,23 @@ impl fmt::Debug for Certificate {
     }
 }
 
+impl fmt::Debug for ReviewQuestion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReviewQuestion").field("namespace", &self.namespace).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for WaitingRoom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { routes, total_active_users, new_users_per_minute, .. } = self;
+        f.debug_struct("WaitingRoom")
+            .field("routes", routes)
+            .field("total_active_users", total_active_users)
+            .field("new_users_per_minute", new_users_per_minute)
+            .finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,7 +80,9 @@ mod tests {
     fn secrets_are_not_printed() {
         let token = ProxyMessage { message: Some(proxy_message::Message::Token(Token { token: "secret".into() })) };
         let certificate = Certificate { chain_pem: "chain".into(), key_pem: "secret".into() };
-        let printed = format!("{token:?} {certificate:?}");
+        let room = WaitingRoom { ticket_secret: b"secret".to_vec(), ..WaitingRoom::default() };
+        let review = ReviewQuestion { token: "secret".into(), namespace: "default".into() };
+        let printed = format!("{token:?} {certificate:?} {room:?} {review:?}");
         assert!(printed.contains("Token") && printed.contains("chain") && !printed.contains("secret"), "{printed}");
     }
 }

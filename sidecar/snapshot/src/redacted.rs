@@ -13,6 +13,7 @@ impl Resource {
         let mut shown = self.clone();
         match &mut shown.body {
             Some(Body::Certificate(certificate)) => REDACTED.clone_into(&mut certificate.key_pem),
+            Some(Body::WaitingRoom(room)) => room.ticket_secret.clear(),
             Some(Body::Gateway(_) | Body::Route(_) | Body::OriginPool(_) | Body::RateLimit(_)) | None => {}
         }
         shown

@@ -7,8 +7,8 @@
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use headgate_engine::{Fields, LimitAnswer, Limited, RATE_LIMIT, RATE_LIMIT_POLICY, Reason};
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use headgate_engine::{Fields, LimitAnswer, Limited, RATE_LIMIT, RATE_LIMIT_POLICY, Reason, Screening};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use pingora::Result;
 use pingora::http::ResponseHeader;
@@ -130,6 +130,8 @@ const fn grpc_status(reason: Reason) -> &'static str {
         Reason::HeadersTooLarge | Reason::BodyTooLarge | Reason::RateLimited => RESOURCE_EXHAUSTED,
         Reason::RequestTimeout | Reason::OriginTimeout => DEADLINE_EXCEEDED,
         Reason::Misdirected
+        | Reason::Queued
+        | Reason::RoomRejected
         | Reason::StoreUnavailable
         | Reason::NoHealthyOrigin
         | Reason::Overloaded
@@ -185,17 +187,25 @@ fn render_limited(limited: &Limited, format: Format) -> Result<(ResponseHeader, 
 }
 
 /// Tells a client of its limits, beside what an origin may have told it of others.
-pub(crate) fn tell_limits(header: &mut ResponseHeader, fields: Option<Fields>) -> Result<()> {
+fn tell_limits(header: &mut ResponseHeader, fields: Option<Fields>) -> Result<()> {
     let Some(Fields { policy, limit }) = fields else { return Ok(()) };
     header.append_header(RATE_LIMIT_POLICY, policy)?;
     header.append_header(RATE_LIMIT, limit)?;
     Ok(())
 }
 
+/// Tells a client of its limits and its session, whatever is answered.
+pub(crate) fn tell(header: &mut ResponseHeader, screening: &Screening) -> Result<()> {
+    if let Some(cookie) = screening.visit.as_ref().and_then(|visit| visit.cookie.as_ref()) {
+        header.append_header(SET_COOKIE, cookie.as_str())?;
+    }
+    tell_limits(header, screening.fields(None))
+}
+
 /// Answers a request with a reason.
-pub(crate) async fn refuse(session: &mut Session, reason: Reason, fields: Option<Fields>) -> Result<()> {
+pub(crate) async fn refuse(session: &mut Session, reason: Reason, screening: &Screening) -> Result<()> {
     let (mut header, body) = render(reason, Format::of(&session.req_header().headers))?;
-    tell_limits(&mut header, fields)?;
+    tell(&mut header, screening)?;
     write(session, header, body).await
 }
 
@@ -207,15 +217,16 @@ pub(crate) async fn refuse_limited(session: &mut Session, limited: &Limited, fie
 }
 
 /// Sends a client elsewhere.
-pub(crate) async fn redirect(session: &mut Session, status: u16, location: &str, fields: Option<Fields>) -> Result<()> {
+pub(crate) async fn redirect(session: &mut Session, status: u16, location: &str, screening: &Screening) -> Result<()> {
     let mut header = ResponseHeader::build(StatusCode::from_u16(status).unwrap_or(StatusCode::FOUND), Some(4))?;
     header.insert_header(LOCATION, location)?;
     header.insert_header(CONTENT_LENGTH, 0)?;
-    tell_limits(&mut header, fields)?;
+    tell(&mut header, screening)?;
     write(session, header, Bytes::new()).await
 }
 
-async fn write(session: &mut Session, header: ResponseHeader, body: Bytes) -> Result<()> {
+/// Writes an answer of our own.
+pub(crate) async fn write(session: &mut Session, header: ResponseHeader, body: Bytes) -> Result<()> {
     let without_body = body.is_empty() || session.req_header().method == Method::HEAD;
     session.write_response_header(Box::new(header), without_body).await?;
     if !without_body {

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use headgate_engine::{LimitStore as _, Limits, Member, Plan, Sharing, StoreError, TELL_AFTER_MS, Take, Taken};
-use headgate_snapshot::{Fleet, LimitFigures, Trouble};
+use headgate_snapshot::{Fleet, LimitFigures, RoomFigures, Trouble};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
@@ -165,6 +165,11 @@ impl Limiter {
     /// What became of the requests of the last minute.
     pub(crate) fn figures(&self, plan: &Plan) -> Vec<LimitFigures> {
         plan.limit_figures(&self.limits, self.clock.epoch())
+    }
+
+    /// How the rooms stand.
+    pub(crate) fn room_figures(&self, plan: &Plan) -> Vec<RoomFigures> {
+        plan.room_figures(&self.limits, self.clock.epoch())
     }
 
     /// What is wrong with sharing.

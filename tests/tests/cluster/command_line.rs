@@ -102,7 +102,7 @@ async fn definitions_come_by_a_pipe(cluster: &Cluster) {
     const PIPE: &str = "headgate crds | kubectl apply -f -";
     let all = |became: &str| -> String {
         let line = |plural| format!("customresourcedefinition.apiextensions.k8s.io/{plural}.headgate.dev {became}\n");
-        ["originpools", "ratelimits"].map(line).concat()
+        ["originpools", "ratelimits", "waitingrooms"].map(line).concat()
     };
     assert_eq!(prints(cluster, PIPE).await, all("created"));
     assert_eq!(prints(cluster, PIPE).await, all("unchanged"), "what is stored is what was sent");
@@ -283,7 +283,7 @@ async fn a_tenant_sees_its_namespace(cluster: &Cluster) {
     let reads = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": { "name": "reader", "namespace": "default" },
         "rules": [{ "apiGroups": ["headgate.dev", "gateway.networking.k8s.io", "networking.k8s.io", "discovery.k8s.io", ""],
-            "resources": ["originpools", "ratelimits", "gateways", "httproutes", "referencegrants", "ingresses", "services", "endpointslices"],
+            "resources": ["originpools", "ratelimits", "waitingrooms", "gateways", "httproutes", "referencegrants", "ingresses", "services", "endpointslices"],
             "verbs": ["get", "list"] }],
     });
     cluster.put(&reads).await;
@@ -306,7 +306,7 @@ async fn a_tenant_sees_its_namespace(cluster: &Cluster) {
     }
     assert!(!seen.stdout.contains("secret"), "{seen:?}");
     for note in [
-        "OriginPool, RateLimit, Gateway, HTTPRoute, Ingress: you may list those of namespace default only, so only those are seen",
+        "OriginPool, RateLimit, WaitingRoom, Gateway, HTTPRoute, Ingress: you may list those of namespace default only, so only those are seen",
         "GatewayClass, IngressClass: you may not list them; `headgate` is taken for the class of headgate",
     ] {
         assert!(seen.stdout.contains(note), "`{note}` is not in: {}", seen.stdout);
@@ -333,7 +333,7 @@ async fn nothing_to_show_is_said(cluster: &Cluster) {
     assert_eq!(finished.code, Some(0), "{finished:?}");
     for words in [
         "there is no object that headgate governs",
-        "OriginPool, RateLimit, Gateway, HTTPRoute, Ingress: you may not list them",
+        "OriginPool, RateLimit, WaitingRoom, Gateway, HTTPRoute, Ingress: you may not list them",
     ] {
         assert!(finished.stdout.contains(words), "`{words}` is not in: {finished:?}");
     }

@@ -11,5 +11,6 @@ mod failures;
 mod leadership;
 mod limits;
 mod refusals;
+mod rooms;
 mod strangers;
 mod traffic;

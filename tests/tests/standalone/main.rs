@@ -14,3 +14,4 @@ mod rate_limit;
 mod routes;
 mod shared_limits;
 mod troubles;
+mod waiting_room;

@@ -5,7 +5,7 @@ use headgate_snapshot as wire;
 use headgate_snapshot::jwt_claim::Source;
 use headgate_snapshot::key_part::Part;
 
-use super::expression::Told;
+use crate::expression::Told;
 use crate::findings::Findings;
 
 /// Header that has the token of a claim unless the spec says where it is.

@@ -11,8 +11,8 @@ use headgate_snapshot::ProtectedHeader;
 use headgate_snapshot::cel::Moment;
 use headgate_snapshot::rate_limit::{Action as WireAction, Algorithm as WireAlgorithm};
 
-use super::expression::Told;
 use super::key;
+use crate::expression::Told;
 use crate::findings::Findings;
 use crate::governs::{self, Targets};
 use crate::inputs::ObjectKey;

@@ -11,8 +11,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use headgate_translate::{
-    AddressPolicy, AssumedClasses, Claim, Dependency, Inputs, Kind, ObjectKey, ObjectRef, Objects, Options, Problem,
-    Reason, Reference, ReferredKind, Translation,
+    AddressPolicy, AssumedClasses, Claim, Dependency, Inputs, Kind, MasterKey, ObjectKey, ObjectRef, Objects, Options,
+    Problem, Reason, Reference, ReferredKind, Translation,
 };
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
@@ -32,7 +32,8 @@ pub fn documents(yaml: &str) -> Vec<Value> {
 /// A world of documents.
 pub fn of(documents: Vec<Value>) -> Inputs {
     let now = "2026-01-02T00:00:00Z".parse().expect("a time");
-    let mut inputs = Inputs { options: Options::standalone(), now, ..Inputs::default() };
+    let options = Options { master_key: MasterKey::for_checks(), ..Options::standalone() };
+    let mut inputs = Inputs { options, now, ..Inputs::default() };
     for document in documents {
         add(&mut inputs, document);
     }
@@ -48,6 +49,12 @@ fn add(inputs: &mut Inputs, document: Value) {
             if let Some(document) = fitting(inputs, Kind::OriginPool, &key, document) {
                 let read = put(&mut inputs.origin_pools, key.clone(), document);
                 note_malformed(inputs, Kind::OriginPool, key, read);
+            }
+        }
+        "WaitingRoom" => {
+            if let Some(document) = fitting(inputs, Kind::WaitingRoom, &key, document) {
+                let read = put(&mut inputs.waiting_rooms, key.clone(), document);
+                note_malformed(inputs, Kind::WaitingRoom, key, read);
             }
         }
         "RateLimit" => {
@@ -93,26 +100,35 @@ fn add(inputs: &mut Inputs, document: Value) {
             match object["kind"].as_str() {
                 Some("OriginPool") => put(&mut inputs.last_accepted.origin_pools, key, object),
                 Some("RateLimit") => put(&mut inputs.last_accepted.rate_limits, key, object),
+                Some("WaitingRoom") => put(&mut inputs.last_accepted.waiting_rooms, key, object),
                 other => Err(format!("{other:?}")),
             }
             .expect("an object of ours");
         }
         "Unread" => drop(inputs.unread.insert(unread(&text("all"), &text("namespace"), &text("secret")))),
-        "Options" => {
-            let (allowed, denied) = (read_all(&document["allowed"]), read_all(&document["denied"]));
-            match text("addresses").as_str() {
-                "Public" => inputs.options.addresses = AddressPolicy::Public { allowed, denied },
-                "Any" => inputs.options.addresses = AddressPolicy::Any { denied },
-                other => assert_eq!(other, "", "a policy of addresses"),
-            }
-            match text("assumedClasses").as_str() {
-                "None" => inputs.options.assumed_classes = AssumedClasses::None,
-                other => assert_eq!(other, "", "None, or what standalone assumes"),
-            }
-            inputs.options.gateway_addresses = read_all(&document["gatewayAddresses"]);
-        }
+        "Options" => read_options(&mut inputs.options, &document),
         other => assert_eq!(other, "a kind that headgate reads"),
     }
+}
+
+/// What a process was told at its start, as far as a case says so.
+fn read_options(options: &mut Options, document: &Value) {
+    let text = |field: &str| document[field].as_str().unwrap_or_default().to_owned();
+    let (allowed, denied) = (read_all(&document["allowed"]), read_all(&document["denied"]));
+    match text("addresses").as_str() {
+        "Public" => options.addresses = AddressPolicy::Public { allowed, denied },
+        "Any" => options.addresses = AddressPolicy::Any { denied },
+        other => assert_eq!(other, "", "a policy of addresses"),
+    }
+    match text("assumedClasses").as_str() {
+        "None" => options.assumed_classes = AssumedClasses::None,
+        other => assert_eq!(other, "", "None, or what standalone assumes"),
+    }
+    match text("masterKey").as_str() {
+        "None" => options.master_key = MasterKey::default(),
+        other => assert_eq!(other, "", "None, or one for tests"),
+    }
+    options.gateway_addresses = read_all(&document["gatewayAddresses"]);
 }
 
 fn unread(all: &str, namespace: &str, secret: &str) -> Dependency {
@@ -171,6 +187,7 @@ pub fn share(before: &Inputs, now: &mut Inputs) {
     }
     take(&before.origin_pools, &mut now.origin_pools);
     take(&before.rate_limits, &mut now.rate_limits);
+    take(&before.waiting_rooms, &mut now.waiting_rooms);
     take(&before.gateway_classes, &mut now.gateway_classes);
     take(&before.gateways, &mut now.gateways);
     take(&before.http_routes, &mut now.http_routes);
@@ -184,6 +201,7 @@ pub fn share(before: &Inputs, now: &mut Inputs) {
     take(&before.namespaces, &mut now.namespaces);
     take(&before.last_accepted.origin_pools, &mut now.last_accepted.origin_pools);
     take(&before.last_accepted.rate_limits, &mut now.last_accepted.rate_limits);
+    take(&before.last_accepted.waiting_rooms, &mut now.last_accepted.waiting_rooms);
 }
 
 /// A team that minds its own business, and was there first.
@@ -214,6 +232,11 @@ apiVersion: headgate.dev/v1alpha1
 kind: RateLimit
 metadata: { name: all, namespace: bystander }
 spec: { targetRefs: [{ kind: Gateway, name: gate }], key: [{ clientIP: {} }], limit: 100, period: 1m }
+---
+apiVersion: headgate.dev/v1alpha1
+kind: WaitingRoom
+metadata: { name: door, namespace: bystander }
+spec: { host: web.bystander.net, totalActiveUsers: 10, newUsersPerMinute: 10 }
 ---
 apiVersion: v1
 kind: Service

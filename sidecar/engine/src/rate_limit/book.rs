@@ -207,6 +207,13 @@ impl Limits {
         self.proxies.load(Ordering::Relaxed)
     }
 
+    /// Which of the proxies that hold an object this one is, from 0 on, and how many they are.
+    pub(crate) fn place_of(&self, object: &Key) -> (u32, u32) {
+        let fleet = &self.sets.lock().fleet;
+        let share = fleet.shares.iter().find(|share| share.key.as_ref() == Some(object));
+        share.map_or((fleet.index, fleet.proxies), |share| (share.index, share.proxies))
+    }
+
     /// What is to be told to the store now, at most so much.
     pub fn due(&self, now: EpochMillis, most: usize) -> Vec<Errand> {
         if !self.store.exists || self.lost_since().is_some() {

@@ -22,6 +22,7 @@ use crate::facts::Facts;
 use crate::headers::Headers;
 use crate::reason::Reason;
 use crate::time::EpochMillis;
+use crate::waiting_room::Visit;
 
 /// Told to a client that has too many requests in flight: nobody knows when one of them ends.
 const TRY_AGAIN_MS: u64 = 1_000;
@@ -34,6 +35,8 @@ pub struct Screening {
     next: usize,
     question: Option<Question>,
     met: SmallVec<[Met; 2]>,
+    /// What the room has made of the request, which comes after the limits.
+    pub visit: Option<Visit>,
 }
 
 /// A limit that a request has met and that let it pass.

@@ -1,4 +1,4 @@
-//! Expressions of a limit: what is wrong with them, and what of them this release cannot know.
+//! Expressions of a policy: what is wrong with them, and what of them this release cannot know.
 
 use std::collections::BTreeSet;
 
@@ -8,20 +8,20 @@ use crate::findings::Findings;
 
 /// What is told about expressions.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub(crate) struct Told {
     /// What no proxy of this release knows, as a part of the field that asks for it.
-    pub(super) unenforced: Vec<String>,
+    pub(crate) unenforced: Vec<String>,
 }
 
 impl Told {
-    pub(super) fn condition(&mut self, field: &str, text: &str, moment: Moment, findings: &mut Findings) {
+    pub(crate) fn condition(&mut self, field: &str, text: &str, moment: Moment, findings: &mut Findings) {
         match Condition::new(text, moment) {
             Ok(condition) => self.note(field, condition.variables()),
             Err(error) => findings.refuse(field, error.to_string()),
         }
     }
 
-    pub(super) fn key(&mut self, field: &str, text: &str, findings: &mut Findings) {
+    pub(crate) fn key(&mut self, field: &str, text: &str, findings: &mut Findings) {
         match KeyExpression::new(text) {
             Ok(expression) => self.note(field, expression.variables()),
             Err(error) => findings.refuse(field, error.to_string()),
